@@ -1,0 +1,241 @@
+"""What a connector is, what it is told, and the five answers it gives.
+
+A connector returns :class:`Evidence` or raises one of :class:`Refused`, :class:`Blocked`, :class:`Unreachable`,
+:class:`Unknown`. :func:`ask` is the wrapper around every call: it bounds and scrubs the machine's own words, and turns
+whatever else escapes into *unknown* with ``bug`` set.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel
+
+from pwserver.core.scrub import scrub
+from pwserver.core.secrets import Secret
+
+log = logging.getLogger(__name__)
+
+MAX_TEXT = 400
+"""Characters kept of a machine's own sentence."""
+
+
+class Answer(StrEnum):
+    APPLIED = "applied"
+    """The target took the value, or was proved to hold it."""
+    REFUSED = "refused"
+    """The target said no to this account's value. A person decides."""
+    BLOCKED = "blocked"
+    """Our own way in was refused: agent login, linked or override credential, missing right, wrong machine."""
+    UNREACHABLE = "unreachable"
+    """Nothing was sent."""
+    UNKNOWN = "unknown"
+    """It may or may not have happened."""
+
+
+class Means(StrEnum):
+    """The grades of a proof, strongest first."""
+
+    LOGGED_ON = "logged on"
+    READ_BACK = "read back"
+    UNCHANGED = "unchanged since proved"
+    STARTED = "started since the last change"
+    WRITTEN = "written only"
+
+
+class Key(StrEnum):
+    """Whose tries an attempt may cost."""
+
+    TARGET = "target"
+    LOGIN = "login"
+    LINKED = "linked"
+    """The linked credential, or the override credential in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the target said. Times in ``stamp`` are by the target's own clock."""
+
+    host: str
+    """The machine that answered, by the name it gave itself."""
+    means: Means | None = None
+    """None: facts only, nothing proved."""
+    stamp: str | None = None
+    """When the password was last set: UTC ISO 8601, or ``digest:...`` where the target's stamp is coarse."""
+    method: Literal["", "change", "reset", "set", "restart"] = ""
+    machine_sid: str | None = None
+    account_id: str | None = None
+    """The identity as the machine told it: ``computer#rid``, ``S-1-5-…`` of a domain account, ``device\\user``."""
+    account_sid: str | None = None
+    run_as_sid: str | None = None
+    run_as: str | None = None
+    right: bool | None = None
+    last_start: str | None = None
+    last_result: int | None = None
+    bad_count: int | None = None
+    threshold: int | None = None
+    window_s: int | None = None
+    restart_pending: bool = False
+    logged_on: bool = False
+    """A logon with the value was made and counted."""
+
+
+class ConnectorError(Exception):
+    """One of the four answers that are no *applied*. ``reason`` is a row of ``core/reasons.py``."""
+
+    answer: Answer
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        code: str = "",
+        text: str = "",
+        spent: Iterable[Key] = (),
+        wrote: bool | None = False,
+        safe_at: datetime | None = None,
+        evidence: Evidence | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason, self.code, self.text = reason, code, text
+        self.spent, self.wrote, self.safe_at, self.evidence = frozenset(spent), wrote, safe_at, evidence
+
+
+class Refused(ConnectorError):
+    answer = Answer.REFUSED
+
+
+class Blocked(ConnectorError):
+    answer = Answer.BLOCKED
+
+
+class Unreachable(ConnectorError):
+    answer = Answer.UNREACHABLE
+
+
+class Unknown(ConnectorError):
+    answer = Answer.UNKNOWN
+
+    def __init__(self, reason: str, **facts: Any) -> None:
+        super().__init__(reason, **({"spent": tuple(Key), "wrote": None} | facts))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One answer, as the journal keeps it.
+
+    ``spent``: the keys whose reserved try is not given back. ``wrote``: whether a mutating call was entered (None: not
+    known). ``safe_at``: when this may be tried again (minimum age, lock-out). ``bug``: our own code failed.
+    """
+
+    answer: Answer
+    reason: str = ""
+    code: str = ""
+    text: str = ""
+    evidence: Evidence | None = None
+    spent: frozenset[Key] = frozenset()
+    wrote: bool | None = False
+    safe_at: datetime | None = None
+    bug: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A login of ours. ``user_name`` as typed: ``MACHINE\\user``, ``DOMAIN\\user`` or a bare name."""
+
+    user_name: str
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What every connector call is told besides its values.
+
+    ``ttl_s``: the script's time to live. ``deadline_s``: our own limit for the whole call, after which nothing more
+    happens on our side. ``min_left``: tries that must be left on the account where count and threshold are read.
+    ``account``: for places, whose password it stores (``MACHINE\\user``) with its SID when it was told.
+    """
+
+    attempt: str
+    ttl_s: float
+    deadline_s: float
+    machine_sid: str | None = None
+    min_left: int = 2
+    reset_allowed: bool = False
+    unlock: bool = False
+    account: str = ""
+    account_sid: str = ""
+
+
+class Connector(Protocol):
+    """One link's target, with its session and credentials bound. Every method is one remote call."""
+
+    def read(self, call: Call) -> Evidence:
+        """Facts without any logon on the target's account; ``means`` stays None. Costs none of its tries."""
+
+    def verify(self, call: Call, value: Secret) -> Evidence:
+        """One logon with ``value`` (account links). Costs at most one try."""
+
+    def change(self, call: Call, old: Secret, new: Secret) -> Evidence:
+        """Set ``new`` knowing ``old``, which is proved on the way, then log on once (account links)."""
+
+    def reset(self, call: Call, new: Secret) -> Evidence:
+        """Set ``new`` by the credential alone, then log on once (account links; the override)."""
+
+    def write(self, call: Call, value: Secret) -> Evidence:
+        """Store ``value`` (place links)."""
+
+    def restart(self, call: Call) -> Evidence:
+        """Restart by the link's policy (service links)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A link kind: how it is called, what it is told, who builds its connector."""
+
+    kind: str
+    label: str
+    icon: str
+    settings: type[BaseModel]
+    is_account: bool
+    transport: Literal["winrm", "ssh"]
+    needs_linked: bool
+    help: str
+    machine_of: Callable[[Any, str], str]
+    """(settings, the agent's machine) → the machine it lives on."""
+    account_of: Callable[[Any, str], str]
+    """(settings, the agent's machine) → ``machine\\user`` for accounts, ``machine\\path`` for places."""
+
+
+def ask(call: Callable[[], Evidence], *, secrets: Iterable[Secret]) -> Outcome:
+    """Makes one connector call and returns its answer; never raises for anything a target can do."""
+    known = [secret for secret in secrets]
+    try:
+        outcome = Outcome(Answer.APPLIED, evidence=call(), wrote=None)
+    except ConnectorError as error:
+        outcome = Outcome(
+            error.answer, error.reason, error.code, error.text, error.evidence, error.spent, error.wrote, error.safe_at
+        )
+    except Exception as error:  # a bug of ours: said as such, and the link is unknown, never guessed
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        log.error("connector bug: %s at %s:%s", type(error).__name__, where.filename, where.lineno)
+        outcome = Outcome(
+            Answer.UNKNOWN, "bug", type(error).__name__, spent=frozenset(Key), wrote=None, bug=True
+        )
+    return replace(outcome, text=scrub(outcome.text, known)[:MAX_TEXT], code=scrub(outcome.code, known)[:60])
+
+
+STAMP_TOLERANCE = timedelta(seconds=2)
+
+
+def same_stamp(one: str, other: str) -> bool:
+    """Whether two last-set stamps are the same: within two seconds, either way; digests exactly."""
+    if one.startswith("digest:") or other.startswith("digest:"):
+        return one == other
+    return abs(datetime.fromisoformat(one) - datetime.fromisoformat(other)) <= STAMP_TOLERANCE

@@ -1,0 +1,301 @@
+"""Every remote operation on Windows, declared once: its script, its parameters, its answer.
+
+The server sends two base64 lines on standard input: the script, and a request as JSON (:func:`request`). The script
+writes one JSON object on standard output: an answer (:func:`read_answer`). Connectors build requests from here, the
+practice lab answers to it, and the script tests check both ends against it.
+
+Request
+    ``attempt`` echoed · ``op`` · ``ttl_ms`` time to live, checked against the script's own stopwatch immediately before
+    each mutation · ``expect`` {``computer_name``, ``machine_sid`` or null} checked before anything else · ``params`` ·
+    ``secrets`` · ``hop`` null, or {``machine``, ``user``, ``auth``: kerberos or ssl, ``secret``}: the script then opens a
+    session to that machine as that user, asks who it is, and only then hands the inner request over.
+
+Answer
+    ``attempt`` · ``op`` · ``stage`` the last step entered: start, hop, identity, facts, old, write, verify, done ·
+    ``code`` Windows' own number at that stage (0 fine; HRESULTs as unsigned 32 bit) · ``reason`` a word of
+    :data:`STOPS` when the script itself stopped, else "" · ``wrote`` true as soon as a mutating call was entered ·
+    ``write_code`` what the mutating call returned, or null · ``method`` change, reset, set, restart or "" ·
+    ``machine`` · ``account`` · ``place`` · ``logon`` (each an object below or null) · ``text`` the machine's own
+    sentence, never with a secret in it · ``elapsed_ms``.
+
+The script reports; what an answer means is decided in ``codes.py``, for real machines and for the lab alike.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, Mapping
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pwserver.core.secrets import Secret
+
+STAGES = ("start", "hop", "identity", "facts", "old", "write", "verify", "done")
+Stage = Literal["start", "hop", "identity", "facts", "old", "write", "verify", "done"]
+
+STOPS = {
+    "bad_request": "the request is not one this script knows",
+    "language_mode": "application control allows only Constrained Language, or PowerShell is older than 5.1",
+    "not_admin": "our login is no administrator here, or its token is filtered",
+    "wrong_name": "the machine calls itself otherwise",
+    "new_machine": "the machine SID is not the one of last time",
+    "is_dc": "a domain controller: it has no local accounts",
+    "no_account": "no such account",
+    "is_guest": "the account is Guest (RID 501)",
+    "managed": "Windows manages this password: LAPS (8654), gMSA, virtual account",
+    "would_lock": "fewer tries than min_left would be left; nothing was tried",
+    "account_state": "disabled, locked or expired, seen before the write where it makes the old value unprovable",
+    "cannot_prove_old": "the logon that would prove the old value cannot tell",
+    "too_young": "minimum age: may change again at account.may_change_at, and reset was not allowed",
+    "reset_not_allowed": "the account may not change its own password, and a reset was not allowed (it has a profile)",
+    "too_short": "shorter than the machine's minimum length",
+    "blank": "the value is empty",
+    "no_task": "no task at this path",
+    "no_service": "no service of this name (place.suggestion: the name for that display name)",
+    "stores_no_password": "the task runs without a stored password",
+    "run_as_differs": "it runs as another identity than the link's account",
+    "no_batch_right": "the account lacks 'Log on as a batch job' here",
+    "no_service_right": "the account lacks 'Log on as a service' here",
+    "cluster_resource": "a cluster owns this service; it is never restarted by us",
+    "not_running": "the service was stopped; it is never started by us",
+    "dependents_running": "other services depend on it and run",
+    "did_not_start": "it was restarted and did not come up",
+    "ttl": "the time to live ran out before the mutation",
+    "hop_unreachable": "the second machine does not answer",
+    "hop_refused": "the second machine refused the linked credential",
+    "hop_broken": "the second session broke after the payload was handed over",
+    "internal": "the script met something it does not know; type and line are in text",
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Machine(_Part):
+    """Who the machine says it is. ``domain_role``: Win32_ComputerSystem.DomainRole (4 and 5 are domain controllers)."""
+
+    computer_name: str
+    domain: str
+    domain_role: int
+    machine_sid: str
+    ps_version: str
+    elevated: bool
+    clock: str
+    """Its own time, UTC, ISO 8601 with seconds."""
+
+
+class AccountFacts(_Part):
+    """An account as read without any logon. Times are UTC ISO 8601 by the machine's own clock; null: not readable."""
+
+    name: str
+    sid: str
+    rid: int
+    enabled: bool
+    locked: bool
+    expired: bool
+    must_change: bool
+    cannot_change: bool
+    last_set: str | None
+    may_change_at: str | None
+    """When the minimum age allows the next change; null: at once."""
+    bad_count: int | None
+    threshold: int | None
+    """Lock-out threshold; 0: never locks."""
+    window_s: int | None
+    min_length: int | None
+    has_profile: bool
+    managed: str
+    """"" or by what: laps, gmsa, virtual."""
+
+
+class PlaceFacts(_Part):
+    """A scheduled task or a service as read. ``account_sid`` is what the link's account name resolves to here."""
+
+    name: str
+    run_as: str
+    run_as_sid: str
+    account_sid: str
+    stores_password: bool
+    right: bool | None
+    """The account holds the logon right this place needs; null: not readable."""
+    enabled: bool
+    state: str
+    """Tasks: ready, running, disabled, queued. Services: running, stopped, paused, pending."""
+    last_start: str | None
+    last_result: int | None
+    """Tasks: the last run's result (unsigned 32 bit). Services: the last start's Win32 exit code."""
+    managed: str
+    cluster: bool
+    dependents: tuple[str, ...] = ()
+    """Running services that depend on it."""
+    suggestion: str = ""
+
+
+class LogonFacts(_Part):
+    """One LogonUserW call: its type, Windows' code (0 fine), and whose token came back."""
+
+    type: int
+    code: int
+    sid: str
+    stage: Literal["old", "verify"]
+
+
+class Answer(_Part):
+    attempt: str
+    op: str
+    stage: Stage
+    code: int
+    reason: str
+    wrote: bool
+    write_code: int | None
+    method: Literal["", "change", "reset", "set", "restart"]
+    machine: Machine | None
+    account: AccountFacts | None
+    place: PlaceFacts | None
+    logon: LogonFacts | None
+    text: str
+    elapsed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One remote operation. ``params`` name → JSON type; ``secrets`` name → must it be there."""
+
+    name: str
+    script: str
+    does: str
+    writes: bool
+    params: Mapping[str, type | tuple[type, ...]] = field(default_factory=dict)
+    secrets: Mapping[str, bool] = field(default_factory=dict)
+
+
+_ACCOUNT: dict[str, type | tuple[type, ...]] = {"user": str, "min_left": int}
+_PLACE: dict[str, type | tuple[type, ...]] = {"name": str, "account": str, "account_sid": str}
+
+OPERATIONS: Mapping[str, Operation] = {
+    operation.name: operation
+    for operation in (
+        Operation("identity", "identity.ps1", "who the machine is; counts nothing, writes nothing", False),
+        Operation(
+            "read_account", "read_account.ps1", "facts of a local account; no logon", False, {"user": str}
+        ),
+        Operation(
+            "verify",
+            "verify.ps1",
+            "facts, then one network logon with `value`; the token's SID is the account's or it did not count. "
+            "Stops with would_lock when fewer than min_left tries would be left (where count and threshold are read).",
+            False,
+            _ACCOUNT,
+            {"value": True},
+        ),
+        Operation(
+            "change",
+            "change.ps1",
+            "facts; then a change knowing `old` when allowed; else, when there is no profile or reset_allowed, one logon "
+            "with `old` and a reset; else stops too_young or reset_not_allowed. Then one logon with `new`. Never tries "
+            "`new` before the write.",
+            True,
+            _ACCOUNT | {"reset_allowed": bool},
+            {"old": True, "new": True},
+        ),
+        Operation(
+            "reset",
+            "reset.ps1",
+            "administrative override: facts, reset to `new` without knowing the old value, unlock when asked, one logon",
+            True,
+            _ACCOUNT | {"unlock": bool},
+            {"new": True},
+        ),
+        Operation("read_task", "read_task.ps1", "facts of a scheduled task", False, _PLACE),
+        Operation(
+            "set_task",
+            "set_task.ps1",
+            "facts; run-as SID is the account's, the batch right is there, a password is stored; then registers the same "
+            "definition with `value` (flags UPDATE and IGNORE_REGISTRATION_TRIGGERS) and reads it back",
+            True,
+            _PLACE,
+            {"value": True},
+        ),
+        Operation("read_service", "read_service.ps1", "facts of a Windows service", False, _PLACE),
+        Operation(
+            "set_service",
+            "set_service.ps1",
+            "facts; run-as SID is the account's, the service right is there; then stores `value`; no restart",
+            True,
+            _PLACE,
+            {"value": True},
+        ),
+        Operation(
+            "restart_service",
+            "restart_service.ps1",
+            "restarts a running service and, when allowed, its running dependents; starts again whatever it stopped; "
+            "never starts a stopped one, never touches a cluster resource",
+            True,
+            _PLACE | {"dependents": bool},
+        ),
+    )
+}
+"""``name`` is a task's full path (``\\Lab\\Nightly``) or a service's name; ``account`` is ``MACHINE\\user`` or
+``DOMAIN\\user``; ``account_sid`` is "" until the account's SID was told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """The second machine, and the linked credential that opens it."""
+
+    machine: str
+    user: str
+    secret: Secret
+    auth: Literal["kerberos", "ssl"]
+
+
+class ContractError(ValueError):
+    """A request or an answer that the contract does not know. A foreign answer means: unknown."""
+
+
+def request(
+    op: str,
+    *,
+    attempt: str,
+    ttl_s: float,
+    computer_name: str,
+    machine_sid: str | None,
+    params: Mapping[str, Any] | None = None,
+    secrets: Mapping[str, Secret] | None = None,
+    hop: Hop | None = None,
+) -> bytes:
+    """The second line of standard input, not yet base64. It holds secrets in clear: never keep or log it."""
+    operation = OPERATIONS[op]
+    params, secrets = dict(params or {}), dict(secrets or {})
+    if params.keys() != operation.params.keys():
+        raise ContractError(f"{op} takes {sorted(operation.params)}, not {sorted(params)}")
+    for name, value in params.items():
+        if not isinstance(value, operation.params[name]):
+            raise ContractError(f"{op}: {name} is a {type(value).__name__}")
+    if secrets.keys() != operation.secrets.keys():
+        raise ContractError(f"{op} takes the secrets {sorted(operation.secrets)}, not {sorted(secrets)}")
+    message = {
+        "attempt": attempt,
+        "op": op,
+        "ttl_ms": int(ttl_s * 1000),
+        "expect": {"computer_name": computer_name, "machine_sid": machine_sid},
+        "params": params,
+        "secrets": {name: secret.open() for name, secret in secrets.items()},
+        "hop": hop and {"machine": hop.machine, "user": hop.user, "auth": hop.auth, "secret": hop.secret.open()},
+    }
+    return json.dumps(message).encode()
+
+
+def read_answer(output: bytes, *, attempt: str, op: str) -> Answer:
+    """The answer in ``output``. Raises :class:`ContractError` when it is truncated, foreign or for another attempt."""
+    try:
+        answer = Answer.model_validate_json(output)
+    except ValidationError as error:
+        raise ContractError(f"not an answer: {error.error_count()} differences") from None
+    if answer.attempt != attempt or answer.op != op:
+        raise ContractError("an answer to another question")
+    if answer.reason and answer.reason not in STOPS:
+        raise ContractError("a reason nobody here knows")
+    return answer
