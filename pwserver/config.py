@@ -1,0 +1,55 @@
+"""Settings, from the environment only. Every knob is named in the README."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pwserver.core.timing import FAST, NORMAL, Timing
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Config:
+    """``instance`` is the data folder. ``database_url`` and ``redis_url`` empty: the embedded ones in it."""
+
+    instance: Path = PROJECT / "instance"
+    host: str = "127.0.0.1"
+    port: int = 8080
+    database_url: str = ""
+    redis_url: str = ""
+    base_url: str = ""
+    master_key: str = field(default="", repr=False)
+    timing: Timing = NORMAL
+    testing: bool = False
+    demo: bool = False
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.instance / 'pwserver.db'}"
+
+    @property
+    def key_file(self) -> Path:
+        return self.instance / "master.key"
+
+    @property
+    def url(self) -> str:
+        return self.base_url or f"http://{self.host}:{self.port}"
+
+
+def from_environment(environ: dict[str, str] | None = None) -> Config:
+    """The configuration that ``PWSERVER_*``, ``DATABASE_URL`` and ``REDIS_URL`` describe."""
+    env = os.environ if environ is None else environ
+    return Config(
+        instance=Path(env.get("PWSERVER_INSTANCE") or PROJECT / "instance").resolve(),
+        host=env.get("PWSERVER_HOST") or "127.0.0.1",
+        port=int(env.get("PWSERVER_PORT") or 8080),
+        database_url=env.get("DATABASE_URL", ""),
+        redis_url=env.get("REDIS_URL", ""),
+        base_url=env.get("PWSERVER_BASE_URL", "").rstrip("/"),
+        master_key=env.get("PWSERVER_MASTER_KEY", ""),
+        timing=FAST if env.get("PWSERVER_TIMING") == "fast" else NORMAL,
+        demo=env.get("PWSERVER_DEMO", "") == "1",
+    )

@@ -1,0 +1,35 @@
+"""What is remembered: tables and constraints. Rules live in ``pwserver.sync``; statements in ``pwserver.services``."""
+
+from pwserver.models.agents import AgentScope, SyncAgent
+from pwserver.models.base import Base, new_id
+from pwserver.models.chains import LinkMaybe, SyncChain, SyncLink
+from pwserver.models.entries import Entry, EntryVersion, KeyCanary, Setting
+from pwserver.models.people import AppUser, Membership, Vault
+from pwserver.models.records import Event, Incident
+from pwserver.models.runs import Account, AccountAnswer, AccountName, AccountTry, LinkAttempt, Override, SyncRun
+
+__all__ = [
+    "Account",
+    "AccountAnswer",
+    "AccountName",
+    "AccountTry",
+    "AgentScope",
+    "AppUser",
+    "Base",
+    "Entry",
+    "EntryVersion",
+    "Event",
+    "Incident",
+    "KeyCanary",
+    "LinkAttempt",
+    "LinkMaybe",
+    "Membership",
+    "Override",
+    "Setting",
+    "SyncAgent",
+    "SyncChain",
+    "SyncLink",
+    "SyncRun",
+    "Vault",
+    "new_id",
+]

@@ -1,0 +1,34 @@
+"""The append-only table of events: who did what, and every change of a status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.orm import Session, scoped_session
+
+from pwserver.models import AppUser, Entry, Event, Vault
+from pwserver.services.transaction import now
+
+
+def record(
+    session: Session | scoped_session[Session],
+    actor: AppUser | None,
+    verb: str,
+    *,
+    entry: Entry | None = None,
+    vault: Vault | None = None,
+    subject: str = "",
+    facts: dict[str, Any] | None = None,
+) -> None:
+    """Adds one event inside the caller's transaction. ``facts`` never holds a secret."""
+    session.add(
+        Event(
+            at=now(),
+            actor_id=actor and actor.id,
+            verb=verb,
+            vault_id=entry.vault_id if entry else vault and vault.id,
+            entry_id=entry and entry.id,
+            subject=subject or (entry.name if entry else vault.name if vault else ""),
+            facts=facts or {},
+        )
+    )
