@@ -25,9 +25,7 @@ class Incident(Base):
     closed_at: Mapped[datetime | None]
     closed_why: Mapped[str] = mapped_column(String(24), default="")
 
-    __table_args__ = (
-        Index("uq_incident_open", "chain_id", unique=True, **where("closed_at IS NULL")),
-    )
+    __table_args__ = (Index("uq_incident_open", "chain_id", unique=True, **where("closed_at IS NULL")),)
 
 
 class Event(Base):

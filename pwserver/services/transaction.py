@@ -15,7 +15,7 @@ from typing import Any
 
 from flask import current_app
 from sqlalchemy import Engine, event, text
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm import scoped_session
 
 from pwserver.extensions import db
 
@@ -40,13 +40,11 @@ def prepare_engine(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Any) -> None:
-        connection.exec_driver_sql(
-            "BEGIN IMMEDIATE" if connection.get_execution_options().get(WRITES) else "BEGIN"
-        )
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(WRITES) else "BEGIN")
 
 
 @contextmanager
-def write() -> Iterator[scoped_session[Session]]:
+def write() -> Iterator[scoped_session[Any]]:
     """One short writing transaction; commits at the end, rolls back on any exception.
 
     Whatever the session had read before is expired, so nothing is decided from an older snapshot.

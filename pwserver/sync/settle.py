@@ -1,0 +1,191 @@
+"""What an answer means for a link: pure functions from (link, answer) to :class:`After`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from pwserver.connectors.base import Answer, Evidence, Key, Means, Outcome, same_stamp
+from pwserver.core.states import LinkState
+from pwserver.core.timing import RetryPolicy, Timing
+from pwserver.sync.chain import COUNTING, After, Link, Proof
+
+STAMP_MARGIN = timedelta(seconds=10)
+"""A last-set stamp tells nothing about a write that came within this of the proof it is compared with."""
+
+MANAGED = "managed_by_windows"
+ANOTHER = "holds_another"
+AT_ITS_TIME = "may_change_at"
+GIVEN_UP = "given_up"
+
+
+def proof_from(link: Link, version: str, evidence: Evidence, now: datetime) -> Proof:
+    """A proof of ``version`` by this evidence. ``logon_at`` moves only when a logon was made."""
+    before = link.proof.logon_at if link.proof and link.proof.version == version else None
+    return Proof(
+        version,
+        link.settings_rev,
+        evidence.means or Means.WRITTEN,
+        evidence.host,
+        evidence.stamp,
+        now,
+        now if evidence.means == Means.LOGGED_ON else before,
+    )
+
+
+def retry_at(link: Link, now: datetime, policy: RetryPolicy) -> datetime | None:
+    """When an unreachable or unknown link is tried again by itself; None: given up."""
+    if link.first_try_at and now - link.first_try_at >= timedelta(seconds=policy.give_up):
+        return None
+    return now + policy.delay(link.tries + 1)
+
+
+def after_write(link: Link, version: str, outcome: Outcome, now: datetime, timing: Timing) -> After:
+    """After a change, reset or set of ``version``, whose intent had put it into ``maybe``."""
+    evidence = outcome.evidence
+    if outcome.answer == Answer.APPLIED and evidence:
+        proof = proof_from(link, version, evidence, now)
+        green = proof.means in COUNTING if link.is_account else True
+        state = LinkState.IN_SYNC if green else LinkState.WAITING
+        pending = evidence.restart_pending
+        return After(
+            LinkState.UPDATED if pending else state,
+            "" if green else "written_only",
+            holds=version,
+            proof=proof,
+            written=True,
+            restart_pending=pending,
+        )
+    if outcome.answer == Answer.UNKNOWN and outcome.wrote is not False:
+        sent = (version, *(other for other in link.maybe if other != version))
+        return After(
+            LinkState.UNKNOWN,
+            outcome.reason,
+            maybe=sent,
+            next_try_at=later_of(now, timing),
+        )
+    return _not_written(link, outcome, now, timing)
+
+
+def later_of(now: datetime, timing: Timing) -> datetime:
+    """The first moment at which a probe of an attempt made now is allowed; the journal knows it exactly."""
+    return now + timedelta(seconds=timing.dead_wait)
+
+
+def _not_written(link: Link, outcome: Outcome, now: datetime, timing: Timing) -> After:
+    """Refused, blocked, unreachable, or an answer that says no mutation was called: ``maybe`` goes back to what it was
+    before this attempt (an account link with older candidates is only ever written by an override)."""
+    if outcome.answer == Answer.REFUSED:
+        if outcome.reason == MANAGED:
+            return After(LinkState.MANAGED, MANAGED, maybe=link.maybe)
+        once = outcome.reason == AT_ITS_TIME and outcome.safe_at and link.reason != AT_ITS_TIME
+        wrong_value = Key.TARGET in outcome.spent
+        return After(
+            LinkState.REFUSED,
+            outcome.reason,
+            maybe=link.maybe,
+            next_try_at=outcome.safe_at if once else None,
+            forget_proof=wrong_value,
+        )
+    if outcome.answer == Answer.BLOCKED:
+        return After(LinkState.BLOCKED, outcome.reason, maybe=link.maybe)
+    if link.maybe:
+        return After(LinkState.UNKNOWN, outcome.reason, maybe=link.maybe, next_try_at=retry_at(link, now, timing.retry))
+    again = outcome.safe_at or retry_at(link, now, timing.retry)
+    reason = outcome.reason if again else GIVEN_UP
+    return After(LinkState.UNREACHABLE, reason, next_try_at=again)
+
+
+def stamp_tells(link: Link, stamp: str | None) -> bool | None:
+    """Compares a stamp just read with that of the last proof: True unmoved, False moved, None: it cannot tell.
+
+    It cannot tell when either is missing, when the proof is not of what the link holds, or when the write in question
+    came too close to that proof for the stamp's resolution.
+    """
+    proof = link.proof
+    if not stamp or not proof or not proof.stamp or proof.version != link.base:
+        return None
+    if stamp.startswith("digest:") != proof.stamp.startswith("digest:"):
+        return None
+    if not same_stamp(stamp, proof.stamp):
+        return False
+    if link.unknown_since and not stamp.startswith("digest:") and link.unknown_since - proof.at < STAMP_MARGIN:
+        return None
+    return True
+
+
+def after_unmoved(link: Link, evidence: Evidence, now: datetime) -> After:
+    """The stamp is that of the last proof: nothing that was sent was applied. It holds what it held, newly proved."""
+    assert link.proof is not None
+    assert link.base is not None
+    means = Means.UNCHANGED if link.proof.means in COUNTING else link.proof.means
+    proof = Proof(link.base, link.settings_rev, means, evidence.host, link.proof.stamp, now, link.proof.logon_at)
+    return After(LinkState.IN_SYNC, holds=link.base, proof=proof)
+
+
+def after_probe_logon(
+    link: Link, version: str, moved: bool | None, outcome: Outcome, now: datetime, timing: Timing
+) -> After:
+    """After the one logon with a version that may be there."""
+    if outcome.answer == Answer.APPLIED and outcome.evidence:
+        if outcome.evidence.means in COUNTING:
+            proof = proof_from(link, version, outcome.evidence, now)
+            return After(LinkState.IN_SYNC, holds=version, proof=proof)
+        return After(LinkState.UNKNOWN, "cannot_tell", maybe=link.maybe, next_try_at=retry_at(link, now, timing.retry))
+    if outcome.answer == Answer.REFUSED and Key.TARGET in outcome.spent:
+        rest = tuple(other for other in link.maybe if other != version)
+        if rest:
+            return After(LinkState.UNKNOWN, "next_candidate", maybe=rest, next_try_at=retry_at(link, now, timing.retry))
+        if moved is False:
+            return After(LinkState.REFUSED, ANOTHER, forget_proof=True)
+        return After(LinkState.WAITING, "was_not_applied")
+    return after_failed_probe(link, outcome, now, timing)
+
+
+def after_failed_probe(link: Link, outcome: Outcome, now: datetime, timing: Timing) -> After:
+    """The probe itself got no answer: what may be there stays, and it is probed again."""
+    again = outcome.safe_at or retry_at(link, now, timing.retry)
+    if outcome.answer == Answer.BLOCKED:
+        return After(LinkState.BLOCKED, outcome.reason, maybe=link.maybe, next_try_at=again)
+    return After(LinkState.UNKNOWN, outcome.reason if again else GIVEN_UP, maybe=link.maybe, next_try_at=again)
+
+
+def after_test(link: Link, version: str, outcome: Outcome, now: datetime, timing: Timing) -> After:
+    """After a test of an account link with ``version``. A test that cannot tell changes nothing."""
+    if outcome.answer == Answer.APPLIED and outcome.evidence and outcome.evidence.means in COUNTING:
+        return After(LinkState.IN_SYNC, holds=version, proof=proof_from(link, version, outcome.evidence, now))
+    if outcome.answer == Answer.REFUSED and outcome.reason == MANAGED:
+        return After(LinkState.MANAGED, MANAGED)
+    if outcome.answer == Answer.REFUSED and Key.TARGET in outcome.spent:
+        return After(LinkState.REFUSED, outcome.reason, forget_proof=True)
+    if outcome.answer == Answer.BLOCKED:
+        return After(LinkState.BLOCKED, outcome.reason)
+    if outcome.answer == Answer.UNREACHABLE:
+        again = outcome.safe_at or retry_at(link, now, timing.retry)
+        return After(LinkState.UNREACHABLE, outcome.reason if again else GIVEN_UP, next_try_at=again)
+    if outcome.answer == Answer.REFUSED:
+        return After(link.state, outcome.reason)
+    return After(link.state, outcome.reason or "cannot_tell")
+
+
+def after_place_test(link: Link, account: Link, version: str, outcome: Outcome, now: datetime, timing: Timing) -> After:
+    """After reading a place: identity and right are as they must be (else the connector refused), so it is green when
+    we wrote this version under these settings, or it started since the account's password was last set."""
+    if outcome.answer != Answer.APPLIED or not outcome.evidence:
+        return after_test(link, version, outcome, now, timing)
+    evidence = outcome.evidence
+    written = link.written_rev == link.settings_rev and link.holds == version
+    started = bool(
+        evidence.last_start
+        and account.proof
+        and account.proof.stamp
+        and not account.proof.stamp.startswith("digest:")
+        and evidence.last_result == 0
+        and datetime.fromisoformat(evidence.last_start) > datetime.fromisoformat(account.proof.stamp)
+    )
+    if not written and not started:
+        return After(LinkState.WAITING, "not_yet_written", forget_proof=True)
+    means = Means.STARTED if started else Means.WRITTEN
+    proof = Proof(version, link.settings_rev, means, evidence.host, None, now, None)
+    pending = False if started else None
+    state = LinkState.UPDATED if link.restart_pending and not started else LinkState.IN_SYNC
+    return After(state, holds=version, proof=proof, restart_pending=pending)
