@@ -105,72 +105,171 @@ CALLS: Mapping[str, Call] = {
     for call in (
         # the machine
         Call("GetComputerNameW", "the name the machine gives itself", {}, ("name",)),
-        Call("DsRoleGetPrimaryDomainInformation", "role as Win32_ComputerSystem.DomainRole, NetBIOS domain", {},
-             ("code", "role", "domain")),
-        Call("PowerShellHost", "version and language mode of the shell we were given", {},
-             ("ps_version", "language_mode")),
+        Call(
+            "DsRoleGetPrimaryDomainInformation",
+            "role as Win32_ComputerSystem.DomainRole, NetBIOS domain",
+            {},
+            ("code", "role", "domain"),
+        ),
+        Call(
+            "PowerShellHost",
+            "version and language mode of the shell we were given",
+            {},
+            ("ps_version", "language_mode"),
+        ),
         Call("CheckTokenMembership", "our own token: administrator, and not filtered", {}, ("admin",)),
         Call("GetSystemTimeAsFileTime", "the machine's clock", {}, ("unix",)),
         Call("RegOpenKeyEx", "whether a key is there (code 0 or 2)", {"key": TEXT}),
         Call("RegEnumKey", "names of the sub-keys", {"key": TEXT}, ("code", "names")),
         Call("RegGetValue", "one value, a number or a text", {"key": TEXT, "value": TEXT}, ("code", "value")),
         # accounts
-        Call("LookupAccountNameW", "user, .\\user, MACHINE\\user, DOMAIN\\user, user@domain, well-known names. "
-             "code 0 or 1332; use 1 user, 2 group, 3 domain, 5 well-known", {"name": TEXT}, ("code", "sid", "domain", "use")),
+        Call(
+            "LookupAccountNameW",
+            "user, .\\user, MACHINE\\user, DOMAIN\\user, user@domain, well-known names. "
+            "code 0 or 1332; use 1 user, 2 group, 3 domain, 5 well-known",
+            {"name": TEXT},
+            ("code", "sid", "domain", "use"),
+        ),
         Call("LookupAccountSidW", "the name of a SID", {"sid": TEXT}, ("code", "name", "domain")),
-        Call("NetUserGetInfo", "level 4 of a local account (on a domain controller: a domain account). code 0 or 2221. "
-             "password_age_s in whole seconds, null when it must change at the next logon; account_expires Unix or -1",
-             {"user": TEXT},
-             ("code", "name", "sid", "flags", "password_age_s", "password_expired", "bad_count", "account_expires")),
-        Call("NetUserModalsGet", "level 0: lengths and ages; 2: the SID of the account domain; 3: lock-out",
-             {"level": NUMBER},
-             ("code", "min_length", "min_age_s", "max_age_s", "history", "domain", "sid", "duration_s", "window_s",
-              "threshold")),
-        Call("NetUserSetInfo", "level 1003 sets `password` without the old one; 1008 sets `flags` (clears the lock, "
-             "enables, disables). Needs an administrator",
-             {"user": TEXT, "level": NUMBER, "password": OPTIONAL, "flags": "int or null"}, mutates=True),
-        Call("NetUserChangePassword", "a change that proves `old`; 86 wrong old, 5 may not, 2245 policy or minimum age",
-             {"user": TEXT, "old": TEXT, "new": TEXT}, mutates=True),
-        Call("LogonUserW", "`type` 2 interactive, 3 network, 4 batch, 5 service; `sid` of the token (it may be Guest's). "
-             "domain \".\", a computer name or a domain", {"user": TEXT, "domain": TEXT, "password": TEXT, "type": NUMBER},
-             ("code", "sid")),
-        Call("NetUserGetLocalGroups", "SIDs of the local groups an account is in, through other groups too",
-             {"user": TEXT}, ("code", "groups")),
-        Call("LsaEnumerateAccountRights", "rights granted to this very SID, of a user or of a group. code 0 or 2",
-             {"sid": TEXT}, ("code", "rights")),
+        Call(
+            "NetUserGetInfo",
+            "level 4 of a local account (on a domain controller: a domain account). code 0 or 2221. "
+            "password_age_s in whole seconds, null when it must change at the next logon; account_expires Unix or -1",
+            {"user": TEXT},
+            ("code", "name", "sid", "flags", "password_age_s", "password_expired", "bad_count", "account_expires"),
+        ),
+        Call(
+            "NetUserModalsGet",
+            "level 0: lengths and ages; 2: the SID of the account domain; 3: lock-out",
+            {"level": NUMBER},
+            (
+                "code",
+                "min_length",
+                "min_age_s",
+                "max_age_s",
+                "history",
+                "domain",
+                "sid",
+                "duration_s",
+                "window_s",
+                "threshold",
+            ),
+        ),
+        Call(
+            "NetUserSetInfo",
+            "level 1003 sets `password` without the old one; 1008 sets `flags` (clears the lock, "
+            "enables, disables). Needs an administrator",
+            {"user": TEXT, "level": NUMBER, "password": OPTIONAL, "flags": "int or null"},
+            mutates=True,
+        ),
+        Call(
+            "NetUserChangePassword",
+            "a change that proves `old`; 86 wrong old, 5 may not, 2245 policy or minimum age",
+            {"user": TEXT, "old": TEXT, "new": TEXT},
+            mutates=True,
+        ),
+        Call(
+            "LogonUserW",
+            "`type` 2 interactive, 3 network, 4 batch, 5 service; `sid` of the token (it may be Guest's). "
+            'domain ".", a computer name or a domain',
+            {"user": TEXT, "domain": TEXT, "password": TEXT, "type": NUMBER},
+            ("code", "sid"),
+        ),
+        Call(
+            "NetUserGetLocalGroups",
+            "SIDs of the local groups an account is in, through other groups too",
+            {"user": TEXT},
+            ("code", "groups"),
+        ),
+        Call(
+            "LsaEnumerateAccountRights",
+            "rights granted to this very SID, of a user or of a group. code 0 or 2",
+            {"sid": TEXT},
+            ("code", "rights"),
+        ),
         # tasks
-        Call("GetTask", "a task by its full path. `definition` is kept whole by the script: a JSON object with "
-             "principal, settings and triggers", {"path": TEXT},
-             ("hresult", "user_id", "logon_type", "enabled", "state", "last_run", "last_result", "sddl", "definition")),
-        Call("RegisterTaskDefinition", "checks the logon, stores it and the definition. 0x4131C: stored, but never starts",
-             {"path": TEXT, "flags": NUMBER, "user": TEXT, "password": OPTIONAL, "logon_type": NUMBER, "sddl": OPTIONAL,
-              "definition": ANY}, ("hresult",), mutates=True),
+        Call(
+            "GetTask",
+            "a task by its full path. `definition` is kept whole by the script: a JSON object with "
+            "principal, settings and triggers",
+            {"path": TEXT},
+            ("hresult", "user_id", "logon_type", "enabled", "state", "last_run", "last_result", "sddl", "definition"),
+        ),
+        Call(
+            "RegisterTaskDefinition",
+            "checks the logon, stores it and the definition. 0x4131C: stored, but never starts",
+            {
+                "path": TEXT,
+                "flags": NUMBER,
+                "user": TEXT,
+                "password": OPTIONAL,
+                "logon_type": NUMBER,
+                "sddl": OPTIONAL,
+                "definition": ANY,
+            },
+            ("hresult",),
+            mutates=True,
+        ),
         Call("RunTask", "starts a task now", {"path": TEXT}, ("hresult",), mutates=True),
         # services
         Call("QueryServiceConfigW", "code 0 or 1060", {"name": TEXT}, ("code", "start_name", "display", "start_type")),
-        Call("QueryServiceStatusEx", "state 1 stopped, 4 running, 7 paused; pid 0 when it does not run", {"name": TEXT},
-             ("code", "state", "pid", "exit_code")),
+        Call(
+            "QueryServiceStatusEx",
+            "state 1 stopped, 4 running, 7 paused; pid 0 when it does not run",
+            {"name": TEXT},
+            ("code", "state", "pid", "exit_code"),
+        ),
         Call("GetProcessTimes", "when a process started", {"pid": NUMBER}, ("code", "unix")),
         Call("GetServiceKeyNameW", "the name behind a display name", {"display": TEXT}, ("code", "name")),
-        Call("EnumDependentServicesW", "running services that depend on it, in the order to stop them", {"name": TEXT},
-             ("code", "names")),
-        Call("ChangeServiceConfigW", "stores start_name and password as they are (null keeps); checks neither",
-             {"name": TEXT, "start_name": OPTIONAL, "password": OPTIONAL}, mutates=True),
-        Call("ControlService", "control 1 stops; 1051 dependents run, 1062 not started", {"name": TEXT, "control": NUMBER},
-             mutates=True),
-        Call("StartServiceW", "1069 its logon failed, 1056 runs already, 1058 disabled, 1068 a dependency failed",
-             {"name": TEXT}, mutates=True),
-        Call("ServiceEvents", "numbers of the System log's events about this service: 7038, 7041, 7000, 7036",
-             {"name": TEXT}, ("code", "events")),
+        Call(
+            "EnumDependentServicesW",
+            "running services that depend on it, in the order to stop them",
+            {"name": TEXT},
+            ("code", "names"),
+        ),
+        Call(
+            "ChangeServiceConfigW",
+            "stores start_name and password as they are (null keeps); checks neither",
+            {"name": TEXT, "start_name": OPTIONAL, "password": OPTIONAL},
+            mutates=True,
+        ),
+        Call(
+            "ControlService",
+            "control 1 stops; 1051 dependents run, 1062 not started",
+            {"name": TEXT, "control": NUMBER},
+            mutates=True,
+        ),
+        Call(
+            "StartServiceW",
+            "1069 its logon failed, 1056 runs already, 1058 disabled, 1068 a dependency failed",
+            {"name": TEXT},
+            mutates=True,
+        ),
+        Call(
+            "ServiceEvents",
+            "numbers of the System log's events about this service: 7038, 7041, 7000, 7036",
+            {"name": TEXT},
+            ("code", "events"),
+        ),
         # a second machine
-        Call("NewPSSession", "a network logon at `computer`; auth kerberos, ssl or negotiate. Then ask that `machine` "
-             "as that `as_user`",
-             {"computer": TEXT, "user": TEXT, "password": TEXT, "auth": TEXT}, ("code", "session", "machine", "as_user")),
-        Call("InvokeCommand", "asked before a script runs in the session. run: now, never (the line is cut: break the "
-             "session, run nothing) or late (break the session; the script runs `late_s` seconds from now)",
-             {"session": TEXT, "writes": "bool"}, ("code", "run", "late_s")),
-        Call("InvokeEnd", "asked after it ran: code 0, or the line was cut before its output came back",
-             {"session": TEXT, "writes": "bool"}),
+        Call(
+            "NewPSSession",
+            "a network logon at `computer`; auth kerberos, ssl or negotiate. Then ask that `machine` as that `as_user`",
+            {"computer": TEXT, "user": TEXT, "password": TEXT, "auth": TEXT},
+            ("code", "session", "machine", "as_user"),
+        ),
+        Call(
+            "InvokeCommand",
+            "asked before a script runs in the session. run: now, never (the line is cut: break the "
+            "session, run nothing) or late (break the session; the script runs `late_s` seconds from now)",
+            {"session": TEXT, "writes": "bool"},
+            ("code", "run", "late_s"),
+        ),
+        Call(
+            "InvokeEnd",
+            "asked after it ran: code 0, or the line was cut before its output came back",
+            {"session": TEXT, "writes": "bool"},
+        ),
     )
 }
 

@@ -1,0 +1,95 @@
+"""Calls about the machine itself: its name, role, clock and registry, and what our own token may do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pwserver.lab import calls
+from pwserver.lab.model.machines import Machine
+
+if TYPE_CHECKING:
+    from pwserver.lab.model.network import Caller, Network
+
+Result = dict[str, Any]
+Key = dict[str, Any]
+
+
+def get_computer_name(net: Network, machine: Machine, caller: Caller) -> Result:
+    return {"name": machine.computer_name}
+
+
+def ds_role(net: Network, machine: Machine, caller: Caller) -> Result:
+    return {"role": machine.domain_role, "domain": machine.domain}
+
+
+def powershell_host(net: Network, machine: Machine, caller: Caller) -> Result:
+    mode = "ConstrainedLanguage" if machine.fault.constrained else "FullLanguage"
+    return {"ps_version": machine.ps_version, "language_mode": mode}
+
+
+def check_token_membership(net: Network, machine: Machine, caller: Caller) -> Result:
+    return {"admin": caller.admin}
+
+
+def get_system_time(net: Network, machine: Machine, caller: Caller) -> Result:
+    return {"unix": net.now()}
+
+
+def registry(machine: Machine) -> dict[str, Key]:
+    """The keys the model holds, with their values."""
+    keys: dict[str, Key] = {calls.PROFILE_LIST: {}}
+    for sid in machine.profiles:
+        keys[f"{calls.PROFILE_LIST}\\{machine.real(sid)}"] = {"ProfileImagePath": "C:\\Users\\profile"}
+    if machine.laps is not None:
+        keys[calls.LAPS_POLICY] = {
+            "BackupDirectory": machine.laps.backup_directory,
+            "AdministratorAccountName": machine.laps.account,
+        }
+    clustered = [service for service in machine.services if service.cluster]
+    if clustered:
+        keys[calls.CLUSTER_RESOURCES] = {}
+    for service in clustered:
+        resource = f"{calls.CLUSTER_RESOURCES}\\{service.name}-resource"
+        keys[resource] = {"Type": "Generic Service"}
+        keys[f"{resource}\\Parameters"] = {"ServiceName": service.name}
+    return keys
+
+
+def _find(machine: Machine, key: str) -> tuple[str, Key] | None:
+    wanted = key.rstrip("\\").casefold()
+    return next(((name, values) for name, values in registry(machine).items() if name.casefold() == wanted), None)
+
+
+def reg_open_key(net: Network, machine: Machine, caller: Caller, key: str) -> Result:
+    return {"code": 0 if _find(machine, key) else calls.NOT_FOUND}
+
+
+def reg_enum_key(net: Network, machine: Machine, caller: Caller, key: str) -> Result:
+    found = _find(machine, key)
+    if found is None:
+        return {"code": calls.NOT_FOUND, "names": []}
+    inside = [name[len(found[0]) + 1 :] for name in registry(machine) if name.startswith(found[0] + "\\")]
+    return {"names": sorted({name.partition("\\")[0] for name in inside})}
+
+
+def reg_get_value(net: Network, machine: Machine, caller: Caller, key: str, value: str) -> Result:
+    found = _find(machine, key)
+    if found is None:
+        return {"code": calls.NOT_FOUND}
+    values = {name.casefold(): content for name, content in found[1].items()}
+    if value.casefold() not in values:
+        return {"code": calls.NOT_FOUND}
+    return {"value": values[value.casefold()]}
+
+
+HANDLERS: dict[str, Callable[..., Result]] = {
+    "GetComputerNameW": get_computer_name,
+    "DsRoleGetPrimaryDomainInformation": ds_role,
+    "PowerShellHost": powershell_host,
+    "CheckTokenMembership": check_token_membership,
+    "GetSystemTimeAsFileTime": get_system_time,
+    "RegOpenKeyEx": reg_open_key,
+    "RegEnumKey": reg_enum_key,
+    "RegGetValue": reg_get_value,
+}

@@ -1,0 +1,195 @@
+"""A machine's state: who it is, its accounts, rights, tasks and services; and how names become SIDs on it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from pydantic import Field
+
+from pwserver.lab import calls
+from pwserver.lab.model.accounts import Account, Authority, State
+from pwserver.lab.model.faults import Fault
+
+ADMINISTRATORS, USERS, REMOTE_MANAGEMENT = "S-1-5-32-544", "S-1-5-32-545", "S-1-5-32-580"
+EVERYONE, AUTHENTICATED, LOCAL_ACCOUNT = "S-1-1-0", "S-1-5-11", "S-1-5-113"
+NETWORK, BATCH, SERVICE, INTERACTIVE = (
+    "SeNetworkLogonRight",
+    "SeBatchLogonRight",
+    "SeServiceLogonRight",
+    "SeInteractiveLogonRight",
+)
+RIGHT_OF_TYPE = {2: INTERACTIVE, 3: NETWORK, 4: BATCH, 5: SERVICE}
+DEFAULT_RIGHTS = {
+    EVERYONE: [NETWORK],
+    ADMINISTRATORS: [NETWORK, BATCH, INTERACTIVE],
+    USERS: [INTERACTIVE],
+    "@-501": ["SeDenyNetworkLogonRight"],
+}
+
+
+def default_rights() -> dict[str, list[str]]:
+    return {sid: list(held) for sid, held in DEFAULT_RIGHTS.items()}
+
+
+WELL_KNOWN = {
+    "localsystem": "S-1-5-18",
+    "nt authority\\system": "S-1-5-18",
+    "nt authority\\localservice": "S-1-5-19",
+    "nt authority\\local service": "S-1-5-19",
+    "nt authority\\networkservice": "S-1-5-20",
+    "nt authority\\network service": "S-1-5-20",
+    "everyone": EVERYONE,
+    "administrators": ADMINISTRATORS,
+    "builtin\\administrators": ADMINISTRATORS,
+}
+
+
+class Task(State):
+    """A scheduled task. ``definition`` is what the scheduler was given, whole."""
+
+    path: str
+    run_as: str
+    logon_type: int = calls.TASK_LOGON_PASSWORD
+    stored: str | None = None
+    sddl: str = "D:(A;;FA;;;BA)(A;;FA;;;SY)"
+    definition: dict[str, Any] = Field(default_factory=dict)
+    last_run: float | None = None
+    last_result: int = calls.S_HAS_NOT_RUN
+    starts: int = 0
+    running: bool = False
+    missed_run: bool = False
+    """Its time passed while the machine was off; registering it would start it at once."""
+
+    @property
+    def enabled(self) -> bool:
+        return bool(self.definition.get("settings", {}).get("enabled", True))
+
+
+class Service(State):
+    """A Windows service. ``stored`` is the manager's copy of the password."""
+
+    name: str
+    display: str
+    start_name: str
+    stored: str | None = None
+    start_type: int = 2
+    """2 automatic, 3 manual, 4 disabled."""
+    state: int = calls.SERVICE_STOPPED
+    exit_code: int = 0
+    pid: int = 0
+    started: float | None = None
+    starts: int = 0
+    ticket_set: float | None = None
+    """When the password it last started with was set: tickets newer than that it cannot read."""
+    spn: str = ""
+    depends_on: list[str] = Field(default_factory=list)
+    cluster: bool = False
+    events: list[int] = Field(default_factory=list)
+
+
+class Laps(State):
+    """The LAPS policy as the registry shows it. ``account`` "" means RID 500."""
+
+    backup_directory: int = 2
+    account: str = ""
+
+
+class Machine(State):
+    """One machine of the network. SIDs of its own accounts are written ``@-RID``; ``@`` is its SID of today."""
+
+    name: str
+    sam: Authority
+    domain: str
+    """The NetBIOS name of its domain, or of its workgroup."""
+    domain_role: int = 1
+    """Win32_ComputerSystem.DomainRole: 0, 2 stand-alone, 1, 3 member, 4, 5 domain controller."""
+    ps_version: str = "5.1.20348.2227"
+    groups: dict[str, list[str]] = Field(default_factory=dict)
+    rights: dict[str, list[str]] = Field(default_factory=default_rights)
+    profiles: list[str] = Field(default_factory=list)
+    tasks: list[Task] = Field(default_factory=list)
+    services: list[Service] = Field(default_factory=list)
+    laps: Laps | None = None
+    forbids_storing: bool = False
+    """A policy forbids storing passwords for tasks."""
+    fault: Fault = Field(default_factory=Fault)
+    cached: dict[str, str] = Field(default_factory=dict)
+    """Cached domain logons: SID → password."""
+    bad_logons: dict[str, int] = Field(default_factory=dict)
+    """Every wrong logon tried at this machine, by account; it only grows."""
+    ntlm: dict[str, int] = Field(default_factory=dict)
+    requests: int = 0
+
+    @property
+    def computer_name(self) -> str:
+        return self.fault.name or self.name
+
+    @property
+    def is_dc(self) -> bool:
+        return self.domain_role >= 4
+
+    @property
+    def is_member(self) -> bool:
+        return self.domain_role in (1, 3)
+
+    @property
+    def sid(self) -> str:
+        return new_sid("reinstalled " + self.sam.sid) if self.fault.reinstalled else self.sam.sid
+
+    def real(self, sid: str) -> str:
+        return self.sid + sid[1:] if sid.startswith("@") else sid
+
+    def sid_of(self, account: Account) -> str:
+        return f"{self.sid}-{account.rid}"
+
+    def account_of(self, sid: str) -> Account | None:
+        """Its own account with this SID."""
+        head, _, rid = sid.rpartition("-")
+        return self.sam.by_rid(int(rid)) if head == self.sid and rid.isdigit() else None
+
+    def is_own_name(self, domain: str) -> bool:
+        """Whether ``domain`` before the backslash means this machine's own accounts."""
+        return domain.casefold() in {
+            "", ".", self.name.casefold(), self.computer_name.casefold(), self.sam.name.casefold(),
+        }  # fmt: skip
+
+    def held_by(self, sid: str, domain_groups: list[str]) -> set[str]:
+        """Every SID in the token of ``sid``: its groups here, through groups, and the well-known ones."""
+        token = {sid, EVERYONE, *domain_groups}
+        if not sid.endswith(f"-{501}"):
+            token.add(AUTHENTICATED)
+        if self.account_of(sid) is not None and not self.is_dc:
+            token.add(LOCAL_ACCOUNT)
+        grown = True
+        while grown:
+            more = {group for group, members in self.groups.items() if {self.real(one) for one in members} & token}
+            grown = not more <= token
+            token |= more
+        return token
+
+    def has_right(self, token: set[str], right: str) -> bool:
+        """Granted to anything in the token and denied to nothing in it."""
+        held = {one for sid, rights in self.rights.items() if self.real(sid) in token for one in rights}
+        if self.fault.no_network and LOCAL_ACCOUNT in token:
+            held.add("SeDenyNetworkLogonRight")
+        return right in held and right.replace("Se", "SeDeny", 1) not in held
+
+    def task(self, path: str) -> Task | None:
+        return next((task for task in self.tasks if task.path.casefold() == path.casefold()), None)
+
+    def service(self, name: str) -> Service | None:
+        return next((service for service in self.services if service.name.casefold() == name.casefold()), None)
+
+
+def new_sid(seed: str) -> str:
+    """A machine or domain SID that is always the same for the same seed."""
+    digest = hashlib.sha256(f"sid {seed}".encode()).digest()
+    parts = (int.from_bytes(digest[at : at + 4], "big") for at in (0, 4, 8))
+    return "S-1-5-21-" + "-".join(str(part) for part in parts)
+
+
+def virtual_sid(name: str) -> str:
+    """The SID of a virtual account ``NT SERVICE\\name``."""
+    digest = hashlib.sha1(name.upper().encode("utf-16-le"), usedforsecurity=False).digest()
+    return "S-1-5-80-" + "-".join(str(int.from_bytes(digest[at : at + 4], "little")) for at in range(0, 20, 4))

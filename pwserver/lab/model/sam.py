@@ -1,0 +1,165 @@
+"""Calls about accounts: reading them, changing and resetting passwords, rights, logons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pwserver.lab import calls
+from pwserver.lab.model import logons
+from pwserver.lab.model.accounts import ADMINISTRATOR, Account, in_history, meets
+from pwserver.lab.model.machines import Machine
+
+if TYPE_CHECKING:
+    from pwserver.lab.model.network import Caller, Network
+
+Result = dict[str, Any]
+
+
+def is_managed(machine: Machine, account: Account) -> bool:
+    """Whether Windows sets this password itself and refuses others with 8654."""
+    if account.managed:
+        return True
+    laps = machine.laps
+    if laps is None or not laps.backup_directory:
+        return False
+    return account.name.casefold() == laps.account.casefold() if laps.account else account.rid == ADMINISTRATOR
+
+
+def net_user_get_info(net: Network, machine: Machine, caller: Caller, user: str) -> Result:
+    account = machine.sam.find(user)
+    if account is None:
+        return {"code": calls.NO_SUCH_USER}
+    policy, now = machine.sam.policy, net.now()
+    return {
+        "code": 0,
+        "name": account.name,
+        "sid": machine.sid_of(account),
+        "flags": account.flags(policy, now),
+        "password_age_s": None if account.must_change else max(0, int(now - account.last_set)),
+        "password_expired": int(account.must_change or account.password_expired(policy, now)),
+        "bad_count": account.bad_now(policy, now),
+        "account_expires": -1 if account.expires is None else int(account.expires),
+    }
+
+
+def net_user_modals_get(net: Network, machine: Machine, caller: Caller, level: int) -> Result:
+    policy = machine.sam.policy
+    if level == 0:
+        return {
+            "min_length": policy.min_length,
+            "min_age_s": int(policy.min_age_s),
+            "max_age_s": int(policy.max_age_s) or calls.FOREVER,
+            "history": policy.history,
+        }
+    if level == 2:
+        return {"domain": logons.domain_name(machine, logons.find(net, machine, "")), "sid": machine.sid}
+    if level == 3:
+        return {
+            "duration_s": int(policy.duration_s) or calls.FOREVER,
+            "window_s": int(policy.window_s),
+            "threshold": policy.threshold,
+        }
+    return {"code": 124}
+
+
+def net_user_set_info(
+    net: Network, machine: Machine, caller: Caller, user: str, level: int, password: str | None, flags: int | None
+) -> Result:
+    if not caller.admin:
+        return {"code": calls.DENIED}
+    account = machine.sam.find(user)
+    if account is None:
+        return {"code": calls.NO_SUCH_USER}
+    if level == 1003 and password is not None:
+        if is_managed(machine, account):
+            return {"code": calls.MANAGED}
+        if not meets(machine.sam.policy, account, password):
+            return {"code": calls.POLICY}
+        account.store(password, net.now())
+    elif level == 1008 and flags is not None:
+        if not flags & calls.UF_LOCKED:
+            account.forget_bad()
+        account.disabled = bool(flags & calls.UF_DISABLED)
+        account.cannot_change = bool(flags & calls.UF_CANNOT_CHANGE)
+        account.never_expires = bool(flags & calls.UF_NEVER_EXPIRES)
+    else:
+        return {"code": 87}
+    net.changed()
+    return {}
+
+
+def net_user_change_password(net: Network, machine: Machine, caller: Caller, user: str, old: str, new: str) -> Result:
+    who = logons.find(net, machine, user, ".")
+    account, policy, now = who.account, machine.sam.policy, net.now()
+    if account is None:
+        return {"code": calls.NO_SUCH_USER}
+    if account.is_locked(policy, now):
+        if old != account.password:
+            logons.count_wrong(net, machine, who, old)
+        return {"code": calls.LOCKED}
+    if old != account.password:
+        logons.count_wrong(net, machine, who, old)
+        return {"code": calls.WRONG_OLD}
+    if account.disabled:
+        return {"code": calls.DISABLED}
+    if account.expires is not None and account.expires <= now:
+        return {"code": calls.ACCOUNT_EXPIRED}
+    if account.cannot_change:
+        return {"code": calls.DENIED}
+    if is_managed(machine, account):
+        return {"code": calls.MANAGED}
+    if account.too_young(policy, now) or not meets(policy, account, new) or in_history(policy, account, new):
+        return {"code": calls.POLICY}
+    account.store(new, now)
+    account.forget_bad()
+    net.changed()
+    return {}
+
+
+def logon_user(
+    net: Network, machine: Machine, caller: Caller, user: str, domain: str, password: str, type: int
+) -> Result:
+    if type not in (2, 3, 4, 5):
+        return {"code": 1367}
+    who = logons.find(net, machine, user, domain)
+    code, sid = logons.log_on(net, machine, who, logons.with_password(password), type)
+    return {"code": code, "sid": sid}
+
+
+def lookup_account_name(net: Network, machine: Machine, caller: Caller, name: str) -> Result:
+    sid, domain, use = logons.name_to_sid(net, machine, name)
+    return {"code": 0 if sid else calls.NO_SUCH_NAME, "sid": sid, "domain": domain, "use": use}
+
+
+def lookup_account_sid(net: Network, machine: Machine, caller: Caller, sid: str) -> Result:
+    domain, name = logons.sid_to_name(net, machine, sid)
+    return {"code": 0 if name else calls.NO_SUCH_NAME, "name": name, "domain": domain}
+
+
+def net_user_get_local_groups(net: Network, machine: Machine, caller: Caller, user: str) -> Result:
+    who = logons.find(net, machine, user)
+    if who.account is None:
+        return {"code": calls.NO_SUCH_USER, "groups": []}
+    token = machine.held_by(who.sid, who.domain_groups)
+    return {"groups": sorted(group for group in machine.groups if group in token)}
+
+
+def lsa_enumerate_account_rights(net: Network, machine: Machine, caller: Caller, sid: str) -> Result:
+    if not caller.admin:
+        return {"code": calls.DENIED, "rights": []}
+    rights = sorted({one for holder, held in machine.rights.items() if machine.real(holder) == sid for one in held})
+    return {"code": 0 if rights else calls.NOT_FOUND, "rights": rights}
+
+
+HANDLERS: dict[str, Callable[..., Result]] = {
+    "NetUserGetInfo": net_user_get_info,
+    "NetUserModalsGet": net_user_modals_get,
+    "NetUserSetInfo": net_user_set_info,
+    "NetUserChangePassword": net_user_change_password,
+    "LogonUserW": logon_user,
+    "LookupAccountNameW": lookup_account_name,
+    "LookupAccountSidW": lookup_account_sid,
+    "NetUserGetLocalGroups": net_user_get_local_groups,
+    "LsaEnumerateAccountRights": lsa_enumerate_account_rights,
+}

@@ -1,0 +1,104 @@
+"""Coming in over the network: a WinRM login at a machine, and a second machine reached from the first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pwserver.lab import calls
+from pwserver.lab.model import logons
+from pwserver.lab.model.accounts import ADMINISTRATOR
+from pwserver.lab.model.machines import ADMINISTRATORS, REMOTE_MANAGEMENT, Machine
+
+if TYPE_CHECKING:
+    from pwserver.lab.model.network import Caller, Network
+
+Result = dict[str, Any]
+NO_SESSION: Result = {"code": calls.WS_BROKEN}
+
+
+class WireLogon(NamedTuple):
+    """How a login over the wire ended. code 0: ask the network as ``as_user``."""
+
+    code: int
+    as_user: str
+    sid: str
+
+
+def is_admin(net: Network, machine: Machine, as_user: str) -> bool:
+    """Whether a session of ``as_user`` holds an administrator's whole token."""
+    if as_user.casefold() == "nt authority\\system":
+        return True
+    who = logons.find(net, machine, as_user)
+    if who.account is None or ADMINISTRATORS not in machine.held_by(who.sid, who.domain_groups):
+        return False
+    return not (machine.fault.filtered and not who.is_domain and who.account.rid != ADMINISTRATOR)
+
+
+def log_in(
+    net: Network, machine: Machine, user: str, domain: str, opens: logons.Opens, *, ntlm: bool = True
+) -> WireLogon:
+    """A network logon, then the right to use WinRM: Administrators and Remote Management Users."""
+    if machine.fault.refuse_login:
+        return WireLogon(calls.DENIED, "", "")
+    who = logons.find(net, machine, user, domain)
+    if ntlm:
+        machine.ntlm[who.label] = machine.ntlm.get(who.label, 0) + 1
+    code, sid = logons.log_on(net, machine, who, opens, 3, ntlm=ntlm)
+    if code:
+        return WireLogon(code, "", "")
+    if sid != who.sid or not machine.held_by(sid, who.domain_groups) & {ADMINISTRATORS, REMOTE_MANAGEMENT}:
+        return WireLogon(calls.DENIED, "", sid)
+    return WireLogon(0, who.label, sid)
+
+
+def new_session(
+    net: Network, machine: Machine, caller: Caller, computer: str, user: str, password: str, auth: str
+) -> Result:
+    """Opens a session from ``machine`` to ``computer``. The codes are those that New-PSSession ends with."""
+    target = net.lookup(computer)
+    if target is None:
+        return {"code": calls.WS_UNKNOWN_NAME}
+    if target.fault.off:
+        return {"code": calls.WS_UNREACHABLE}
+    net.count_request(target.name)
+    if auth == "ssl" and target.fault.certificate:
+        return {"code": calls.WS_CERTIFICATE}
+    if auth == "kerberos":
+        who = logons.find(net, target, user)
+        if not who.is_domain or who.owner.fault.off:
+            return {"code": calls.SEC_NO_CREDENTIALS}
+    login = log_in(net, target, user, "", logons.with_password(password), ntlm=auth != "kerberos")
+    if login.code:
+        return {"code": login.code}
+    if target.fault.no_shells:
+        return {"code": calls.WS_NO_SHELLS}
+    session = net.keep_session(target.name, login.as_user)
+    return {"session": session, "machine": target.name, "as_user": login.as_user}
+
+
+def invoke(net: Network, machine: Machine, caller: Caller, session: str, writes: bool) -> Result:
+    """What the line to the second machine does to a script that is about to run there."""
+    target = net.session_machine(session)
+    if target is None or target.fault.off:
+        return NO_SESSION | {"run": "never"}
+    net.count_request(target.name)
+    if writes and target.fault.cut == "before":
+        return NO_SESSION | {"run": "never"}
+    if writes and target.fault.late_s is not None:
+        return NO_SESSION | {"run": "late", "late_s": target.fault.late_s}
+    return {"run": "now", "late_s": 0.0}
+
+
+def invoke_end(net: Network, machine: Machine, caller: Caller, session: str, writes: bool) -> Result:
+    target = net.session_machine(session)
+    if target is None or target.fault.off or (writes and target.fault.cut == "after"):
+        return NO_SESSION
+    return {}
+
+
+HANDLERS: dict[str, Callable[..., Result]] = {
+    "NewPSSession": new_session,
+    "InvokeCommand": invoke,
+    "InvokeEnd": invoke_end,
+}
