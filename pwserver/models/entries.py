@@ -25,6 +25,8 @@ class Entry(Base):
     user_name: Mapped[str] = mapped_column(String(120), default="")
     machine: Mapped[str] = mapped_column(String(255), default="")
     domain: Mapped[str] = mapped_column(String(255), default="")
+    port: Mapped[int] = mapped_column(default=22)
+    host_key: Mapped[str] = mapped_column(String(120), default="")
     notes: Mapped[str] = mapped_column(Text, default="")
     row_version: Mapped[int] = mapped_column(default=1)
     deleted_at: Mapped[datetime | None]

@@ -32,6 +32,8 @@ class SyncRun(Base):
     version_id: Mapped[str | None] = mapped_column(ID, ForeignKey("entry_version.id", ondelete="RESTRICT"))
     base_version_id: Mapped[str | None] = mapped_column(ID, ForeignKey("entry_version.id", ondelete="RESTRICT"))
     scope: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    whole_chain: Mapped[bool] = mapped_column(default=True)
+    """An override of the whole chain: links outside of its scope are changed the ordinary way."""
     unlock: Mapped[bool] = mapped_column(default=False)
     note: Mapped[str] = mapped_column(Text, default="")
     state: Mapped[str] = mapped_column(String(8), default="queued")

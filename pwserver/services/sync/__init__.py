@@ -1,0 +1,59 @@
+"""Synchronization as use cases: one function, one transaction, one audit line."""
+
+from pwserver.services.sync.chains import (
+    active_links,
+    active_run,
+    add_link,
+    chain_of,
+    disable,
+    edit_link,
+    enable,
+    general_settings_changed,
+    may_hold,
+    move_link,
+    remove_link,
+    restore_link,
+    save_settings,
+    usable_agents,
+)
+from pwserver.services.sync.execute import execute
+from pwserver.services.sync.requests import (
+    Approval,
+    adopt,
+    approve,
+    cancel,
+    correct,
+    give_up,
+    request_change,
+    request_test,
+    retest,
+)
+from pwserver.services.sync.status import status_of
+
+__all__ = [
+    "Approval",
+    "active_links",
+    "active_run",
+    "add_link",
+    "adopt",
+    "approve",
+    "cancel",
+    "chain_of",
+    "correct",
+    "disable",
+    "edit_link",
+    "enable",
+    "execute",
+    "general_settings_changed",
+    "give_up",
+    "may_hold",
+    "move_link",
+    "remove_link",
+    "request_change",
+    "request_test",
+    "restore_link",
+    "retest",
+    "save_settings",
+    "status_of",
+    "usable_agents",
+]

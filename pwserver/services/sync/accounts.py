@@ -1,0 +1,175 @@
+"""Account keys: one identity wherever it is seen, its names, and the answers it gave to our values."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Update, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import scoped_session
+
+from pwserver.connectors.base import Key
+from pwserver.models import Account, AccountAnswer, AccountName, AccountTry, Entry, LinkAttempt, SyncLink, SyncRun
+
+Session = scoped_session[Any]
+
+
+def insert_new(session: Session, table: type[Any], **values: Any) -> None:
+    """INSERT … ON CONFLICT DO NOTHING, on either database."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    session.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
+
+
+def touched(session: Session, statement: Update) -> int:
+    """Executes an UPDATE and returns how many rows it matched: the conditional UPDATE is the lock."""
+    result = session.execute(statement.execution_options(synchronize_session=False))
+    return int(result.rowcount)  # type: ignore[attr-defined]  # a CursorResult, as of any UPDATE
+
+
+def account_name(user_name: str, machine: str) -> str:
+    """An account's name before its target told its identity: ``machine\\user`` or ``domain\\user``, case-folded."""
+    if "\\" in user_name:
+        prefix, user = user_name.split("\\", 1)
+        return f"{machine if prefix in ('', '.') else prefix}\\{user}".casefold()
+    return f"{machine}\\{user_name}".casefold()
+
+
+def key_of(session: Session, name: str) -> str:
+    """The key behind a name: what the target told once, else the name itself."""
+    return session.scalar(select(AccountName.key).where(AccountName.name == name)) or name
+
+
+def key_of_login(session: Session, entry: Entry, machine: str) -> str:
+    """The key of a credential of ours: its own Default Sync's when it has a chain, else by name."""
+    from pwserver.models import SyncChain
+
+    own = session.scalar(
+        select(SyncLink.account_key)
+        .join(SyncChain, SyncChain.id == SyncLink.chain_id)
+        .where(SyncChain.entry_id == entry.id, SyncLink.position == 0, SyncLink.active)
+    )
+    return own or key_of(session, account_name(entry.user_name, entry.machine or machine))
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A try that an attempt may cost: whose, and the keyed digest of the value it tries (None: none that could be
+    refused, as in a reset)."""
+
+    role: Key
+    key: str
+    digest: str | None
+
+
+def refusal(session: Session, key: str, digest: str) -> AccountAnswer | None:
+    return session.scalar(select(AccountAnswer).filter_by(key=key, digest=digest, accepted=False))
+
+
+def is_accepted(session: Session, key: str, digest: str) -> bool:
+    return session.scalar(select(AccountAnswer.accepted).filter_by(key=key, digest=digest)) is True
+
+
+def remember(session: Session, key: str, digest: str, *, accepted: bool, reason: str, at: datetime) -> bool:
+    """Keeps what ``key`` said to a value. True when a value refused before is accepted now."""
+    row = session.get(AccountAnswer, (key, digest))
+    if row is None:
+        session.add(AccountAnswer(key=key, digest=digest, accepted=accepted, reason=reason, at=at))
+        session.flush()
+        return False
+    mended = accepted and not row.accepted
+    row.accepted, row.reason, row.at = accepted, reason, at
+    session.flush()
+    return mended
+
+
+@dataclass(frozen=True, slots=True)
+class NoTry:
+    """Nothing may be sent now. ``busy``: another run has an open reservation; it ends within seconds."""
+
+    busy: bool
+    safe_at: datetime
+
+
+def may_try(
+    session: Session, key: str, run_id: str | None, *, budget: int, window: float, busy_for: float, at: datetime
+) -> NoTry | None:
+    """Counts the tries on ``key`` within its window; None when one more is within ``budget``."""
+    account = session.get(Account, key)
+    if account and account.window_s and account.window_s > window:
+        window = account.window_s
+    since = at - timedelta(seconds=window)
+    rows = session.execute(
+        select(AccountTry.at, LinkAttempt.outcome, SyncRun.id, SyncRun.state)
+        .outerjoin(LinkAttempt, LinkAttempt.id == AccountTry.attempt_id)
+        .outerjoin(SyncRun, SyncRun.id == LinkAttempt.run_id)
+        .where(AccountTry.key == key, AccountTry.at > since)
+        .order_by(AccountTry.at)
+    ).all()
+    if len(rows) < budget:
+        return None
+    if any(outcome is None and owner and owner != run_id and state == "running" for _, outcome, owner, state in rows):
+        return NoTry(True, at + timedelta(seconds=busy_for))
+    oldest: datetime = rows[len(rows) - budget][0]
+    return NoTry(False, oldest + timedelta(seconds=window))
+
+
+def reserve(session: Session, key: str, attempt_id: str, at: datetime) -> None:
+    insert_new(session, Account, key=key)
+    session.execute(update(Account).where(Account.key == key).values(key=key))
+    session.add(AccountTry(key=key, attempt_id=attempt_id, at=at))
+    session.flush()
+
+
+def give_back(session: Session, attempt_id: str, keys: Collection[str]) -> None:
+    if keys:
+        session.execute(delete(AccountTry).where(AccountTry.attempt_id == attempt_id, AccountTry.key.in_(keys)))
+
+
+def unite(session: Session, name_key: str, told: str) -> None:
+    """``name_key`` proved to be the account ``told``: tries are united, answers to the old key are dropped (their
+    digests are bound to it; a dropped refusal is still held by the united budget)."""
+    insert_new(session, Account, key=told)
+    insert_new(session, AccountName, name=name_key, key=told)
+    session.execute(update(AccountName).where(AccountName.key == name_key).values(key=told))
+    known = select(AccountTry.attempt_id).where(AccountTry.key == told).scalar_subquery()
+    session.execute(
+        update(AccountTry).where(AccountTry.key == name_key, AccountTry.attempt_id.not_in(known)).values(key=told)
+    )
+    session.execute(delete(AccountTry).where(AccountTry.key == name_key))
+    session.execute(delete(AccountAnswer).where(AccountAnswer.key == name_key))
+    writer = session.scalar(select(Account.writer_run_id).where(Account.key == name_key))
+    if writer:
+        session.execute(update(Account).where(Account.key == told).values(writer_run_id=writer))
+
+
+def active_link_with(session: Session, key: str, besides: str) -> SyncLink | None:
+    return session.scalar(
+        select(SyncLink).where(
+            SyncLink.account_key == key, SyncLink.active, SyncLink.is_account, SyncLink.id != besides
+        )
+    )
+
+
+def lock_for_run(session: Session, run_id: str, keys: Iterable[str]) -> bool:
+    """Takes every key for this run, in order, or none: False when another running run has one."""
+    for key in sorted(set(keys)):
+        insert_new(session, Account, key=key)
+        free = (
+            (Account.writer_run_id.is_(None))
+            | (Account.writer_run_id == run_id)
+            | ~select(SyncRun.id).where(SyncRun.id == Account.writer_run_id, SyncRun.state == "running").exists()
+        )
+        if touched(session, update(Account).where(Account.key == key, free).values(writer_run_id=run_id)) != 1:
+            return False
+    return True
+
+
+def unlock_for_run(session: Session, run_id: str) -> None:
+    session.execute(update(Account).where(Account.writer_run_id == run_id).values(writer_run_id=None))
+
+
+def count_tries(session: Session, key: str, since: datetime) -> int:
+    return session.scalar(select(func.count()).where(AccountTry.key == key, AccountTry.at > since)) or 0

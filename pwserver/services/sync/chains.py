@@ -1,0 +1,538 @@
+"""Setting chains up: enable, links, order, settings. Every change bumps the chain's revision, which guards stale forms.
+
+Who decides where a password is sent may read it, so the callers ask for Owner (rule 34).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import scoped_session
+
+from pwserver.connectors.kinds import LINK_KINDS
+from pwserver.core.errors import Conflict, Invalid
+from pwserver.core.passwords import TYPES
+from pwserver.extensions import db
+from pwserver.models import (
+    AgentScope,
+    AppUser,
+    Entry,
+    LinkMaybe,
+    SyncAgent,
+    SyncChain,
+    SyncLink,
+    SyncRun,
+    Vault,
+    new_id,
+)
+from pwserver.services.audit import record
+from pwserver.services.sync.accounts import key_of
+from pwserver.services.sync.requeue import queue_test, stage_id
+from pwserver.services.sync.status import refresh
+from pwserver.services.transaction import now, write
+
+Session = scoped_session[Any]
+
+SAME_TARGET = frozenset({"restart", "restart_dependents"})
+"""Settings that change nothing about where a link is or what it holds."""
+
+
+def usable_agents(vault: Vault) -> list[SyncAgent]:
+    """Approved agents that this vault may use."""
+    return list(
+        db.session.scalars(
+            select(SyncAgent)
+            .join(AgentScope, AgentScope.agent_id == SyncAgent.id)
+            .where(AgentScope.vault_id == vault.id, SyncAgent.state == "approved")
+            .order_by(SyncAgent.name)
+        )
+    )
+
+
+def chain_of(entry: Entry) -> SyncChain | None:
+    return db.session.scalar(select(SyncChain).filter_by(entry_id=entry.id))
+
+
+def active_links(chain: SyncChain) -> list[SyncLink]:
+    """The links in force, in order: Default Sync first."""
+    return [link for link in chain.links if link.active]
+
+
+def active_run(chain: SyncChain) -> SyncRun | None:
+    """The instruction under way, else the test under way."""
+    runs = db.session.scalars(
+        select(SyncRun).where(SyncRun.chain_id == chain.id, SyncRun.state.in_(("queued", "running", "waiting")))
+    ).all()
+    return min(runs, key=lambda run: (run.kind == "test", run.state != "running"), default=None)
+
+
+def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "continue") -> SyncChain:
+    """Enables synchronization and queues a test of every link; never refused because of what a test would find."""
+    with write() as session:
+        at = now()
+        agent = _agent(session, entry, agent_id)
+        chain = session.scalar(select(SyncChain).where(SyncChain.entry_id == entry.id))
+        if chain is not None and chain.enabled:
+            raise Conflict("Synchronization is enabled already; here is how it stands.")
+        current = stage_id_of(session, entry, "current")
+        if chain is None:
+            chain = SyncChain(
+                id=new_id(), entry_id=entry.id, agent_id=agent.id, enabled=True, on_failure=on_failure, status_since=at
+            )
+            session.add(chain)
+            session.flush()
+            _add_primary(session, chain, entry, agent, current)
+        else:
+            chain.enabled, chain.agent_id, chain.on_failure = True, agent.id, on_failure
+            chain.revision += 1
+            for link in _active(session, chain):
+                _check_reach(link.kind, link.machine, agent)
+                if link.holds_version_id is None:
+                    link.starts_from_version_id = current
+        _check_cycles(session, chain, agent)
+        queue_test(session, chain.id, at, requested_by=actor.id)
+        record(session, actor, "sync.enabled", entry=entry, facts={"agent": agent.name})
+        refresh(session, chain.id)
+        return chain
+
+
+def stage_id_of(session: Session, entry: Entry, stage: str) -> str | None:
+    from pwserver.models import EntryVersion
+
+    return session.scalar(select(EntryVersion.id).where(EntryVersion.entry_id == entry.id, EntryVersion.stage == stage))
+
+
+def disable(actor: AppUser, entry: Entry) -> None:
+    """Turns synchronization off. Nothing is forgotten; a run under way ends before its next link."""
+    with write() as session:
+        chain = _chain(session, entry)
+        chain.enabled = False
+        chain.revision += 1
+        record(session, actor, "sync.disabled", entry=entry)
+        refresh(session, chain.id)
+
+
+def save_settings(actor: AppUser, entry: Entry, agent_id: str, on_failure: str, *, revision: int) -> None:
+    if on_failure not in ("continue", "stop"):
+        raise Invalid("Choose what happens when a link fails.", field="on_failure")
+    with write() as session:
+        chain = _chain(session, entry, revision)
+        agent = _agent(session, entry, agent_id)
+        if agent.id != chain.agent_id:
+            _refuse_while_running(session, chain)
+            for link in _active(session, chain):
+                _check_reach(link.kind, link.machine, agent)
+        chain.agent_id, chain.on_failure = agent.id, on_failure
+        chain.revision += 1
+        _check_cycles(session, chain, agent)
+        record(session, actor, "sync.settings", entry=entry, facts={"agent": agent.name, "on_failure": on_failure})
+        refresh(session, chain.id)
+
+
+def add_link(
+    actor: AppUser,
+    entry: Entry,
+    kind: str,
+    settings: Mapping[str, Any],
+    *,
+    revision: int,
+    account_link_id: str | None = None,
+    linked_entry_id: str | None = None,
+    reset_allowed: bool = False,
+) -> SyncLink:
+    """Adds a link at the end of the chain. It starts unproved and is tested when no run of its chain is running."""
+    with write() as session:
+        chain = _chain(session, entry, revision)
+        at = now()
+        link = _new_link(
+            session, chain, kind, settings, account_link_id, linked_entry_id, reset_allowed,
+            position=max((each.position for each in _active(session, chain)), default=-1) + 1,
+            starts_from=stage_id(session, chain.id, "current"),
+        )  # fmt: skip
+        chain.revision += 1
+        queue_test(session, chain.id, at, requested_by=actor.id)
+        record(session, actor, "sync.link_added", entry=entry, facts=_said(link))
+        refresh(session, chain.id)
+        return link
+
+
+def edit_link(
+    actor: AppUser,
+    link: SyncLink,
+    settings: Mapping[str, Any],
+    *,
+    revision: int,
+    account_link_id: str | None = None,
+    linked_entry_id: str | None = None,
+    reset_allowed: bool = False,
+) -> SyncLink:
+    """Saves a link. Pointed at another account or place it becomes a new row, unproved; the old one is kept inactive
+    with what it holds. Refused while a run is queued or running."""
+    with write() as session:
+        entry = session.get_one(Entry, link.chain.entry_id)
+        chain = _chain(session, entry, revision)
+        row = session.get_one(SyncLink, link.id, populate_existing=True)
+        _refuse_while_running(session, chain)
+        if not row.active:
+            raise Conflict("This link was removed meanwhile.")
+        if row.position == 0:
+            raise Invalid("Default Sync is what General Settings says; change it there.")
+        agent = session.get_one(SyncAgent, chain.agent_id)
+        checked = _settings(row.kind, settings)
+        machine, name = _target(row.kind, checked, agent)
+        before = _said(row)
+        key = key_of(session, name)
+        same = key == (row.account_key if row.is_account else row.place_key)
+        if not row.is_account and account_link_id != row.account_link_id:
+            same = False
+        if same:
+            _check_reach(row.kind, machine, agent)
+            stored = checked.model_dump()
+            if {k: v for k, v in stored.items() if k not in SAME_TARGET} != {
+                k: v for k, v in row.settings.items() if k not in SAME_TARGET
+            }:
+                row.settings_rev += 1
+            row.settings, row.linked_entry_id, row.reset_allowed = stored, linked_entry_id, reset_allowed
+            saved = row
+        else:
+            row.active = False
+            session.flush()
+            saved = _new_link(
+                session, chain, row.kind, settings, account_link_id, linked_entry_id, reset_allowed,
+                position=row.position, starts_from=stage_id(session, chain.id, "current"),
+            )  # fmt: skip
+            for place in _active(session, chain):
+                if place.account_link_id == row.id:
+                    place.account_link_id = saved.id
+        _check_order(_active(session, chain))
+        _check_cycles(session, chain, agent)
+        chain.revision += 1
+        queue_test(session, chain.id, now(), requested_by=actor.id)
+        record(session, actor, "sync.link_edited", entry=entry, facts={"from": before, "to": _said(saved)})
+        refresh(session, chain.id)
+        return saved
+
+
+def remove_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
+    """Takes a link out of the chain; what it holds and may hold is kept."""
+    with write() as session:
+        entry = session.get_one(Entry, link.chain.entry_id)
+        chain = _chain(session, entry, revision)
+        row = session.get_one(SyncLink, link.id, populate_existing=True)
+        _refuse_while_running(session, chain)
+        if row.position == 0:
+            raise Invalid("Default Sync cannot be removed. Turn synchronization off instead.")
+        stores = [each for each in _active(session, chain) if each.account_link_id == row.id]
+        if stores:
+            names = ", ".join(_said(each)["name"] for each in stores)
+            raise Invalid(f"{names} stores the password of this account. Remove that first, or point it elsewhere.")
+        row.active = False
+        chain.revision += 1
+        record(session, actor, "sync.link_removed", entry=entry, facts=_said(row))
+        refresh(session, chain.id)
+
+
+def restore_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
+    """Undoes a removal: the link comes back at the end of the chain, unproved."""
+    with write() as session:
+        entry = session.get_one(Entry, link.chain.entry_id)
+        chain = _chain(session, entry, revision)
+        row = session.get_one(SyncLink, link.id, populate_existing=True)
+        if row.active:
+            return
+        if not row.is_account and not session.get_one(SyncLink, row.account_link_id).active:
+            raise Invalid("Its account is no longer in this chain. Add the account first.")
+        _refuse_second(session, row.kind, row.account_key or row.place_key or "", besides=row.id)
+        row.active = True
+        row.position = max((each.position for each in _active(session, chain) if each.id != row.id), default=0) + 1
+        chain.revision += 1
+        queue_test(session, chain.id, now(), requested_by=actor.id)
+        record(session, actor, "sync.link_restored", entry=entry, facts=_said(row))
+        refresh(session, chain.id)
+
+
+def move_link(actor: AppUser, link: SyncLink, direction: int, *, revision: int) -> None:
+    """Moves a link one place up (-1) or down (1). Default Sync stays first; a place stays behind its account."""
+    with write() as session:
+        entry = session.get_one(Entry, link.chain.entry_id)
+        chain = _chain(session, entry, revision)
+        links = _active(session, chain)
+        index = next((i for i, each in enumerate(links) if each.id == link.id), None)
+        if index is None:
+            raise Conflict("This link was removed meanwhile.")
+        other = index + direction
+        if index == 0 or other == 0:
+            raise Invalid("Default Sync is always first.")
+        if other >= len(links):
+            raise Invalid("It is the last link already.")
+        links[index], links[other] = links[other], links[index]
+        _check_order(links)
+        for position, each in enumerate(links):
+            each.position = position
+        chain.revision += 1
+        record(session, actor, "sync.link_moved", entry=entry, facts=_said(link) | {"to": other + 1})
+
+
+def primary_settings(entry: Entry, agent: SyncAgent) -> tuple[str, dict[str, Any]]:
+    """Kind and settings of Default Sync, from General Settings: a local account of the agent's own machine is reached
+    there, one of another machine as a Remote Windows Password."""
+    kind = TYPES[entry.type].link_kind
+    if kind is None:
+        raise Invalid("Nothing can change or test this type of password, so it cannot be synchronized.")
+    if kind == "device_ssh":
+        return kind, {
+            "device": entry.machine, "user_name": entry.user_name, "port": entry.port, "host_key": entry.host_key
+        }  # fmt: skip
+    if entry.machine.casefold() == agent.machine.casefold():
+        return "standalone_windows", {"user_name": entry.user_name}
+    return "remote_windows", {"machine": entry.machine, "user_name": entry.user_name}
+
+
+def general_settings_changed(session: Session, actor: AppUser, entry: Entry) -> None:
+    """Called in the transaction that saves General Settings: Default Sync follows, as a new row when it points
+    elsewhere. Refused while a run is queued or running."""
+    chain = session.scalar(
+        select(SyncChain).where(SyncChain.entry_id == entry.id).execution_options(populate_existing=True)
+    )
+    if chain is None:
+        return
+    agent = session.get_one(SyncAgent, chain.agent_id)
+    kind, settings = primary_settings(entry, agent)
+    row = _active(session, chain)[0]
+    checked = _settings(kind, settings)
+    machine, name = _target(kind, checked, agent)
+    if row.kind == kind and row.settings == checked.model_dump():
+        return
+    _refuse_while_running(session, chain)
+    before = _said(row)
+    if key_of(session, name) == row.account_key and row.kind == kind:
+        _check_reach(kind, machine, agent)
+        row.settings, row.settings_rev = checked.model_dump(), row.settings_rev + 1
+        saved = row
+    else:
+        row.active = False
+        session.flush()
+        saved = _new_link(
+            session, chain, kind, settings, None, None, row.reset_allowed,
+            position=0, starts_from=stage_id(session, chain.id, "current"),
+        )  # fmt: skip
+        for place in _active(session, chain):
+            if place.account_link_id == row.id:
+                place.account_link_id = saved.id
+    chain.revision += 1
+    queue_test(session, chain.id, now(), requested_by=actor.id)
+    record(session, actor, "sync.link_edited", entry=entry, facts={"from": before, "to": _said(saved)})
+    refresh(session, chain.id)
+
+
+# -- shared
+
+
+def _agent(session: Session, entry: Entry, agent_id: str) -> SyncAgent:
+    agent = session.get(SyncAgent, agent_id)
+    scoped = agent and session.get(AgentScope, (agent.id, entry.vault_id))
+    if agent is None or scoped is None:
+        raise Invalid("Choose a sync agent that this vault may use.", field="agent_id")
+    if agent.state != "approved":
+        raise Invalid(
+            f"{agent.name} is not approved. An administrator approves agents on their page.", field="agent_id"
+        )
+    return agent
+
+
+def _chain(session: Session, entry: Entry, revision: int | None = None) -> SyncChain:
+    chain = session.scalar(
+        select(SyncChain).where(SyncChain.entry_id == entry.id).execution_options(populate_existing=True)
+    )
+    if chain is None:
+        raise Conflict("Synchronization is not enabled for this password.")
+    if revision is not None and chain.revision != revision:
+        raise Conflict("Someone else changed this chain meanwhile. Nothing was saved; here is how it stands now.")
+    return chain
+
+
+def _active(session: Session, chain: SyncChain) -> list[SyncLink]:
+    return list(
+        session.scalars(
+            select(SyncLink)
+            .where(SyncLink.chain_id == chain.id, SyncLink.active)
+            .order_by(SyncLink.position, SyncLink.id)
+        )
+    )
+
+
+def _settings(kind: str, settings: Mapping[str, Any]) -> BaseModel:
+    """The kind's checked settings; the first wrong field is said beside it."""
+    if kind not in LINK_KINDS:
+        raise Invalid("Choose a kind of link.", field="kind")
+    try:
+        return LINK_KINDS[kind].settings.model_validate(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0]) if first["loc"] else None
+        words = first["msg"].removeprefix("Value error, ")
+        raise Invalid(words if words.endswith(".") else f"{words}.", field=field) from None
+
+
+def _target(kind: str, settings: BaseModel, agent: SyncAgent) -> tuple[str, str]:
+    """The machine a link lives on, and the case-folded name of its account or place."""
+    row = LINK_KINDS[kind]
+    return row.machine_of(settings, agent.machine), row.account_of(settings, agent.machine).casefold()
+
+
+def _check_reach(kind: str, machine: str, agent: SyncAgent) -> None:
+    row = LINK_KINDS[kind]
+    if row.transport != agent.transport:
+        raise Invalid(f"{agent.name} cannot do this: {row.label} goes over {row.transport}.", field="agent_id")
+    if kind == "standalone_windows" and agent.machine.casefold() != machine.casefold():
+        raise Invalid(f"{agent.name} runs on {agent.machine}, not on {machine}.", field="agent_id")
+    allowed = {name.casefold() for name in (agent.machine, *agent.allowed_machines)}
+    if machine.casefold() not in allowed:
+        raise Invalid(
+            f"{agent.name} may not reach {machine}. An administrator adds it to the agent's list of machines.",
+            field="device" if row.transport == "ssh" else "machine",
+        )
+
+
+def _new_link(
+    session: Session,
+    chain: SyncChain,
+    kind: str,
+    settings: Mapping[str, Any],
+    account_link_id: str | None,
+    linked_entry_id: str | None,
+    reset_allowed: bool,
+    *,
+    position: int,
+    starts_from: str | None,
+) -> SyncLink:
+    agent = session.get_one(SyncAgent, chain.agent_id)
+    checked = _settings(kind, settings)
+    row = LINK_KINDS[kind]
+    machine, name = _target(kind, checked, agent)
+    _check_reach(kind, machine, agent)
+    key = key_of(session, name)
+    _refuse_second(session, kind, key, besides=None)
+    if not row.is_account:
+        account_link_id = _account_for(session, chain, account_link_id, position)
+    link = SyncLink(
+        id=new_id(),
+        chain_id=chain.id,
+        position=position,
+        kind=kind,
+        settings=checked.model_dump(),
+        is_account=row.is_account,
+        account_link_id=None if row.is_account else account_link_id,
+        linked_entry_id=linked_entry_id,
+        reset_allowed=reset_allowed,
+        machine=machine,
+        account_key=key if row.is_account else None,
+        place_key=None if row.is_account else key,
+        starts_from_version_id=starts_from,
+        state_since=now(),
+    )
+    session.add(link)
+    session.flush()
+    _check_cycles(session, chain, agent)
+    return link
+
+
+def _account_for(session: Session, chain: SyncChain, account_link_id: str | None, position: int) -> str:
+    """The account link whose password a place stores; Default Sync unless another is named. It must come before."""
+    links = _active(session, chain)
+    if not account_link_id:
+        return next(each.id for each in links if each.position == 0)
+    for each in links:
+        if each.id == account_link_id and each.is_account:
+            if each.position >= position:
+                raise Invalid("A place comes after the account whose password it stores.", field="account_link_id")
+            return each.id
+    raise Invalid("Choose an account of this chain.", field="account_link_id")
+
+
+def _add_primary(session: Session, chain: SyncChain, entry: Entry, agent: SyncAgent, current: str | None) -> None:
+    kind, settings = primary_settings(entry, agent)
+    _new_link(session, chain, kind, settings, None, None, False, position=0, starts_from=current)
+
+
+def _refuse_second(session: Session, kind: str, key: str, besides: str | None) -> None:
+    """One account, one manager; one place, one link. The words hide which chain has it: one may not see that vault."""
+    column = SyncLink.account_key if LINK_KINDS[kind].is_account else SyncLink.place_key
+    query = select(SyncLink.id).where(column == key, SyncLink.active, SyncLink.id != (besides or ""))
+    if LINK_KINDS[kind].is_account:
+        query = query.where(SyncLink.is_account)
+    if session.scalar(query) is not None:
+        what = "account" if LINK_KINDS[kind].is_account else "place"
+        raise Invalid(
+            f"This {what} is in a chain already. Two owners of one password would fight: choose one.",
+            field="user_name" if what == "account" else "name",
+        )
+
+
+def _check_order(links: Sequence[SyncLink]) -> None:
+    seen: set[str] = set()
+    for link in links:
+        if link.account_link_id and link.account_link_id not in seen:
+            raise Invalid("A task or service comes after the account whose password it stores.")
+        seen.add(link.id)
+
+
+def _check_cycles(session: Session, chain: SyncChain, agent: SyncAgent) -> None:
+    """No chain may need its own password as a linked credential, directly or through other chains (rule 32)."""
+    seen: set[str] = set()
+    open_ones = _linked_entries(session, chain, agent)
+    while open_ones:
+        entry_id = open_ones.pop()
+        if entry_id == chain.entry_id:
+            raise Invalid(
+                "This password would be the linked credential of its own chain. Choose another linked credential.",
+                field="linked_entry_id",
+            )
+        if entry_id in seen:
+            continue
+        seen.add(entry_id)
+        other = session.scalar(select(SyncChain).where(SyncChain.entry_id == entry_id))
+        if other is not None:
+            open_ones |= _linked_entries(session, other, session.get_one(SyncAgent, other.agent_id))
+
+
+def _linked_entries(session: Session, chain: SyncChain, agent: SyncAgent) -> set[str]:
+    found = set()
+    for link in _active(session, chain):
+        if LINK_KINDS[link.kind].needs_linked:
+            found.add(link.linked_entry_id or agent.linked_entry_id)
+    return {entry_id for entry_id in found if entry_id}
+
+
+def _refuse_while_running(session: Session, chain: SyncChain) -> None:
+    busy = session.scalar(
+        select(SyncRun.id).where(
+            SyncRun.chain_id == chain.id, SyncRun.state.in_(("queued", "running")), SyncRun.kind != "test"
+        )
+    )
+    testing = session.scalar(select(SyncRun.id).where(SyncRun.chain_id == chain.id, SyncRun.state == "running"))
+    if busy or testing:
+        raise Conflict("A run of this chain is under way. Wait for its end; nothing was saved.")
+
+
+def _said(link: SyncLink) -> dict[str, Any]:
+    return {"kind": link.kind, "machine": link.machine, "name": link.account_key or link.place_key or ""}
+
+
+def may_hold(session: Session, entry: Entry) -> list[tuple[SyncLink, str, datetime | None]]:
+    """Every link, active or not, that holds or may hold a version that is not the current one (rules 35, 44)."""
+    chain = session.scalar(select(SyncChain).where(SyncChain.entry_id == entry.id))
+    if chain is None:
+        return []
+    current = stage_id(session, chain.id, "current")
+    found: list[tuple[SyncLink, str, datetime | None]] = []
+    for link in session.scalars(select(SyncLink).where(SyncLink.chain_id == chain.id).order_by(SyncLink.position)):
+        if link.holds_version_id and link.holds_version_id != current:
+            found.append((link, link.holds_version_id, link.proved_at))
+        maybe = session.scalars(select(LinkMaybe.version_id).where(LinkMaybe.link_id == link.id))
+        found.extend((link, version, None) for version in maybe if version != current)
+    return found

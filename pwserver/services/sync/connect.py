@@ -1,0 +1,47 @@
+"""From a link to a connector: sessions are opened late, kept per agent for one run, and closed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pwserver.connectors.base import Connector, Credential
+from pwserver.connectors.device import DeviceConnector
+from pwserver.connectors.kinds import CONNECTORS, LINK_KINDS
+from pwserver.connectors.session import AgentAddress, AgentSession
+from pwserver.services.sync.reach import Place
+
+
+class Connections:
+    """The real :class:`~pwserver.services.sync.reach.Connect`: one WinRM session per agent and login."""
+
+    def __init__(self, open_session: Callable[[AgentAddress, Credential], AgentSession] = AgentSession) -> None:
+        self._open = open_session
+        self._sessions: dict[str, Any] = {}
+
+    def __call__(self, place: Place, login: Credential | None, linked: Credential | None) -> Connector:
+        settings = LINK_KINDS[place.kind].settings.model_validate(place.settings)
+        if LINK_KINDS[place.kind].transport == "ssh":
+            return DeviceConnector(settings, linked)
+        assert login is not None
+        kind = place.kind
+        if place.forced and kind == "standalone_windows":
+            # One-time credentials work on the agent's own machine as on any other: through a session of their own.
+            kind = "remote_windows"
+            settings = LINK_KINDS[kind].settings.model_validate(
+                {"machine": place.agent_machine, "user_name": place.settings["user_name"]}
+            )
+        session = self._session(place, login)
+        connector: Connector = CONNECTORS[kind](session, settings, place.agent_machine, linked)
+        return connector
+
+    def _session(self, place: Place, login: Credential) -> Any:
+        if place.agent_id not in self._sessions:
+            address = AgentAddress(place.agent_host, place.agent_port, place.agent_pin, place.agent_machine)
+            self._sessions[place.agent_id] = self._open(address, login)
+        return self._sessions[place.agent_id]
+
+    def close(self) -> None:
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()

@@ -1,0 +1,114 @@
+"""Which login, which linked credential, which of their values: decided late, per attempt (rules 23, 32, 33)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import scoped_session
+
+from pwserver.connectors.kinds import LINK_KINDS
+from pwserver.models import Entry, EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.services.sync.accounts import account_name, key_of, key_of_login
+from pwserver.sync.chain import NotNow
+
+Session = scoped_session[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A credential of ours, named: whose entry, which version, and the account key its tries are booked on.
+
+    ``typed``: an override's one-time credential; it has no entry.
+    """
+
+    entry_id: str | None
+    version_id: str | None
+    user_name: str
+    key: str
+    typed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a link is reached: the agent's login and the linked credential, each where the kind needs one."""
+
+    login: Login | None
+    linked: Login | None
+
+
+def ways_to(session: Session, link: SyncLink, agent: SyncAgent, at: datetime, busy_for: float) -> Ways | NotNow:
+    """The credentials for one link. NotNow when one is missing, or may hold two values just now."""
+    kind = LINK_KINDS[link.kind]
+    login = linked = None
+    if kind.transport == "winrm":
+        if agent.login_entry_id is None:
+            return NotNow("no_login")
+        found = bind(session, agent.login_entry_id, agent.machine, link.chain_id, at, busy_for)
+        if isinstance(found, NotNow):
+            return found
+        login = found
+    linked_entry = link.linked_entry_id or agent.linked_entry_id
+    if linked_entry is not None and kind.needs_linked:
+        found = bind(session, linked_entry, link.machine, link.chain_id, at, busy_for)
+        if isinstance(found, NotNow):
+            return found
+        linked = found
+    if kind.needs_linked and linked is None:
+        return NotNow("no_linked_credential")
+    return Ways(login, linked)
+
+
+def typed(session: Session, user_name: str, machine: str) -> Login:
+    """An override's credential, by its name; its value stays sealed with the run."""
+    return Login(None, None, user_name, key_of(session, account_name(user_name, machine)), typed=True)
+
+
+def bind(
+    session: Session, entry_id: str, machine: str, using_chain: str, at: datetime, busy_for: float
+) -> Login | NotNow:
+    """The version its own link on that machine holds, else current; not while it may hold two, or is being written."""
+    entry = session.get_one(Entry, entry_id)
+    chain_id = session.scalar(select(SyncChain.id).where(SyncChain.entry_id == entry_id))
+    version_id = None
+    if chain_id is not None and chain_id != using_chain:
+        if is_moving(session, chain_id):
+            return NotNow("credential_busy", at + timedelta(seconds=busy_for))
+        version_id = session.scalar(
+            select(SyncLink.holds_version_id).where(
+                SyncLink.chain_id == chain_id, SyncLink.active, SyncLink.is_account, SyncLink.machine == machine
+            )
+        )
+    version_id = version_id or session.scalar(
+        select(EntryVersion.id).where(EntryVersion.entry_id == entry_id, EntryVersion.stage == "current")
+    )
+    if version_id is None:
+        return NotNow("no_login")
+    user = entry.user_name
+    if entry.domain and "\\" not in user:
+        user = f"{entry.domain}\\{user}"
+    return Login(entry_id, version_id, user, key_of_login(session, entry, machine))
+
+
+def is_moving(session: Session, chain_id: str) -> bool:
+    """Whether an account of this chain may hold two values, or is being written at this moment."""
+    accounts = select(SyncLink.id).where(SyncLink.chain_id == chain_id, SyncLink.is_account)
+    if session.scalar(select(LinkMaybe.link_id).where(LinkMaybe.link_id.in_(accounts)).limit(1)):
+        return True
+    writing = (
+        select(LinkAttempt.id)
+        .join(SyncRun, SyncRun.id == LinkAttempt.run_id)
+        .where(SyncRun.chain_id == chain_id, LinkAttempt.outcome.is_(None), LinkAttempt.step.in_(("change", "reset")))
+    )
+    return session.scalar(writing.limit(1)) is not None
+
+
+def uses_of(session: Session, entry_id: str) -> list[SyncAgent]:
+    """The agents that log in with, or link, this entry."""
+    return list(
+        session.scalars(
+            select(SyncAgent).where((SyncAgent.login_entry_id == entry_id) | (SyncAgent.linked_entry_id == entry_id))
+        )
+    )

@@ -1,0 +1,430 @@
+"""How a run remembers: every method one short transaction that first proves the run is still ours.
+
+This is the engine's :class:`~pwserver.sync.ports.Journal` over the database. Nothing else in a run commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import case, delete, func, select, update
+from sqlalchemy.orm import scoped_session
+
+from pwserver.connectors.base import Answer, Evidence, Key, Outcome
+from pwserver.core.states import LinkState
+from pwserver.core.timing import Timing
+from pwserver.extensions import db
+from pwserver.models import (
+    Account,
+    Entry,
+    EntryVersion,
+    LinkAttempt,
+    LinkMaybe,
+    Override,
+    SyncAgent,
+    SyncChain,
+    SyncLink,
+    SyncRun,
+    new_id,
+)
+from pwserver.services.audit import record
+from pwserver.services.sync import accounts
+from pwserver.services.sync.accounts import Try
+from pwserver.services.sync.plans import read_plan
+from pwserver.services.sync.reach import Bound, Reacher
+from pwserver.services.sync.requeue import follow_up, requeue_waiting_for
+from pwserver.services.sync.status import next_test, refresh
+from pwserver.services.transaction import end_read, now, write
+from pwserver.services.values import shift_stages
+from pwserver.sync.chain import WRITES, After, Denied, FenceLost, Link, NotNow, Plan, Step, Why
+from pwserver.sync.ports import Attempt, Target
+
+Session = scoped_session[Any]
+
+MAYBE_LOGS_ON = frozenset({Step.TEST, Step.CHANGE, Step.RESET, Step.SET, Step.PROBE})
+"""Steps that may cost the target account a wrong logon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What the journal itself has to know of an open attempt besides the engine's part."""
+
+    target: Bound
+    old: str | None
+    reserved: frozenset[Key]
+
+
+class SqlJournal:
+    """One claimed run. ``reacher`` binds credentials and connectors; the engine never sees a value."""
+
+    def __init__(self, run_id: str, fence: int, reacher: Reacher, timing: Timing) -> None:
+        self.run_id, self.fence, self.reacher, self.timing = run_id, fence, reacher, timing
+        self._granted: dict[str, Granted] = {}
+
+    # -- reading
+
+    def plan(self) -> Plan:
+        plan, fence, state = read_plan(db.session, self.run_id, now(), self.timing)
+        end_read()
+        if fence != self.fence or state != "running":
+            raise FenceLost
+        return plan
+
+    def now(self) -> datetime:
+        at = now()
+        end_read()
+        return at
+
+    def reach(self, link: Link) -> Target | NotNow:
+        found = self.reacher.reach(link.id, now())
+        end_read()
+        return found
+
+    def release(self) -> None:
+        self.reacher.close()
+
+    # -- before
+
+    def intent(self, link: Link, step: Step, target: Target, version: str | None, old: str | None) -> Attempt | Denied:
+        assert isinstance(target, Bound)
+        tries = target.tries(step, version=version, old=old)
+        with write() as session:
+            at = now()
+            hard = at + timedelta(seconds=self.timing.call)
+            self._hold(session, hard + timedelta(seconds=self.timing.lease_over_deadline))
+            run = session.get_one(SyncRun, self.run_id, populate_existing=True)
+            denied = (
+                self._gate(session, run, link, step)
+                or self._others(session, link, step, target, at)
+                or self._afford(session, run, link, step, tries, at)
+            )
+            if isinstance(denied, Denied):
+                return denied
+            reserved = denied
+            attempt_id = new_id()
+            self._add(session, run, attempt_id, link, step, version, old, target, at, hard)
+            for each in reserved:
+                accounts.reserve(session, each.key, attempt_id, at)
+        self._granted[attempt_id] = Granted(target, old, frozenset(each.role for each in reserved))
+        return Attempt(attempt_id, link, step, version, hard)
+
+    def _hold(self, session: Session, until: datetime | None = None) -> None:
+        """The first statement of every writing transaction: checks and locks the fence, so a take-over waits."""
+        lease: Any = SyncRun.lease_until
+        if until is not None:
+            lease = case((SyncRun.lease_until > until, SyncRun.lease_until), else_=until)
+        ours = (SyncRun.id == self.run_id, SyncRun.fence == self.fence, SyncRun.state == "running")
+        if accounts.touched(session, update(SyncRun).where(*ours).values(lease_until=lease)) != 1:
+            raise FenceLost
+
+    def _gate(self, session: Session, run: SyncRun, link: Link, step: Step) -> Denied | None:
+        row = session.get_one(SyncLink, link.id, populate_existing=True)
+        chain = session.get_one(SyncChain, run.chain_id, populate_existing=True)
+        agent = session.get_one(SyncAgent, chain.agent_id, populate_existing=True)
+        if agent.state != "approved":
+            return Denied(Why.STOPPED, "agent_disabled")
+        if step != Step.PROBE and run.cancel_at is not None:
+            return Denied(Why.STOPPED, "cancelled")
+        if step != Step.PROBE and not chain.enabled:
+            return Denied(Why.STOPPED, "disabled")
+        if not row.active or row.settings_rev != link.settings_rev:
+            return Denied(Why.CHANGED)
+        return None
+
+    def _others(self, session: Session, link: Link, step: Step, target: Bound, at: datetime) -> Denied | None:
+        """Another run is working with this account as its credential, or writing the credential we would use."""
+        others = (
+            select(LinkAttempt.id)
+            .join(SyncRun, SyncRun.id == LinkAttempt.run_id)
+            .where(LinkAttempt.outcome.is_(None), LinkAttempt.run_id != self.run_id, SyncRun.state == "running")
+        )
+        soon = at + timedelta(seconds=self.timing.busy_account)
+        if step in WRITES and link.is_account:
+            in_use = others.where(LinkAttempt.uses_key == target.account_key)
+            if session.scalar(in_use.limit(1)):
+                return Denied(Why.BUSY, safe_at=soon)
+        if target.uses_key:
+            written = others.join(SyncLink, SyncLink.id == LinkAttempt.link_id).where(
+                SyncLink.account_key == target.uses_key, LinkAttempt.step.in_(("change", "reset"))
+            )
+            if session.scalar(written.limit(1)):
+                return Denied(Why.BUSY, safe_at=soon)
+        return None
+
+    def _afford(
+        self, session: Session, run: SyncRun, link: Link, step: Step, tries: Sequence[Try], at: datetime
+    ) -> list[Try] | Denied:
+        """The lock-out budget (rule 22): which tries have to be reserved, or why nothing may be sent."""
+        by_person = run.by_person and link.attempts_in_run == 0
+        reserved = []
+        for each in tries:
+            if each.digest and (refusal := accounts.refusal(session, each.key, each.digest)):
+                if each.role != Key.TARGET:
+                    return Denied(Why.LOGIN_REFUSED, refusal.reason)
+                if not by_person:
+                    return Denied(Why.REFUSED_BEFORE, refusal.reason)
+            if each.role != Key.TARGET and each.digest and accounts.is_accepted(session, each.key, each.digest):
+                continue
+            no = accounts.may_try(
+                session,
+                each.key,
+                self.run_id,
+                budget=2 if by_person else 1,
+                window=self.timing.try_window,
+                busy_for=self.timing.busy_account,
+                at=at,
+            )
+            if no is not None:
+                return Denied(Why.BUSY if no.busy else Why.BUDGET, safe_at=no.safe_at)
+            reserved.append(each)
+        return reserved
+
+    def _add(
+        self,
+        session: Session,
+        run: SyncRun,
+        attempt_id: str,
+        link: Link,
+        step: Step,
+        version: str | None,
+        old: str | None,
+        target: Bound,
+        at: datetime,
+        hard: datetime,
+    ) -> None:
+        count = session.scalar(
+            select(func.count())
+            .select_from(LinkAttempt)
+            .where(LinkAttempt.run_id == run.id, LinkAttempt.link_id == link.id)
+        )
+        session.add(
+            LinkAttempt(
+                id=attempt_id,
+                run_id=run.id,
+                link_id=link.id,
+                n=(count or 0) + 1,
+                step=step,
+                version_id=version,
+                from_version_id=old,
+                settings_rev=link.settings_rev,
+                fence=self.fence,
+                uses_key=target.uses_key,
+                intent_at=at,
+                hard_deadline=hard,
+            )
+        )
+        session.flush()
+        if version is not None:
+            session.execute(
+                update(EntryVersion)
+                .where(EntryVersion.id == version, EntryVersion.first_sent_at.is_(None))
+                .values(first_sent_at=at)
+            )
+        if step in WRITES and version is not None:
+            accounts.insert_new(session, LinkMaybe, link_id=link.id, version_id=version)
+
+    # -- after
+
+    def outcome(self, attempt: Attempt, outcome: Outcome, after: After) -> None:
+        granted = self._granted.pop(attempt.id)
+        with write() as session:
+            at = now()
+            kept = accounts.touched(
+                session,
+                update(LinkAttempt)
+                .where(LinkAttempt.id == attempt.id, LinkAttempt.outcome.is_(None), LinkAttempt.fence == self.fence)
+                .values(
+                    outcome=str(outcome.answer),
+                    reason=outcome.reason,
+                    code=outcome.code,
+                    text=outcome.text,
+                    evidence=as_json(outcome.evidence),
+                    finished_at=at,
+                ),
+            )
+            lost = kept != 1
+            if lost:
+                told = {"outcome": str(outcome.answer), "reason": outcome.reason, "code": outcome.code}
+                session.execute(update(LinkAttempt).where(LinkAttempt.id == attempt.id).values(late_outcome=told))
+            else:
+                self._hold(session)
+                row = session.get_one(SyncLink, attempt.link.id, populate_existing=True)
+                after = self._identify(session, row, outcome, after)
+                self._settle_tries(session, attempt, granted, row, outcome, at)
+                project(session, row, outcome, after, at)
+                _age(session, row, outcome)
+                chain = session.get_one(SyncChain, row.chain_id)
+                if after.proof is not None:
+                    chain.next_test_at = next_test(chain.id, at)
+                refresh(session, chain.id)
+        if lost:
+            raise FenceLost
+
+    def _settle_tries(
+        self, session: Session, attempt: Attempt, granted: Granted, row: SyncLink, outcome: Outcome, at: datetime
+    ) -> None:
+        """Gives back what was not spent, and remembers which of our values were accepted or refused."""
+        key = row.account_key if row.is_account else granted.target.account_key
+        tries = granted.target.tries(attempt.step, version=attempt.version, old=granted.old, account_key=key)
+        unspent = [each.key for each in tries if each.role in granted.reserved and each.role not in outcome.spent]
+        accounts.give_back(session, attempt.id, unspent)
+        for each in tries:
+            if each.digest is None:
+                continue
+            if outcome.answer in (Answer.REFUSED, Answer.BLOCKED) and each.role in outcome.spent:
+                accounts.remember(session, each.key, each.digest, accepted=False, reason=outcome.reason, at=at)
+            elif outcome.evidence is not None and each.role not in outcome.spent and self._came_through(each, outcome):
+                mended = accounts.remember(session, each.key, each.digest, accepted=True, reason="", at=at)
+                if mended and each.role != Key.TARGET:
+                    requeue_waiting_for(session, each.key, at)
+
+    @staticmethod
+    def _came_through(each: Try, outcome: Outcome) -> bool:
+        """Whether the answer shows that this very value was accepted: the machine was reached through our logins; the
+        target's own value only by a logon or a change that counted."""
+        if each.role == Key.TARGET:
+            return outcome.answer == Answer.APPLIED and outcome.evidence is not None and outcome.evidence.logged_on
+        return outcome.answer in (Answer.APPLIED, Answer.REFUSED)
+
+    def _identify(self, session: Session, row: SyncLink, outcome: Outcome, after: After) -> After:
+        """Once a target told which account it is, that is its key; two links of one account are one too many."""
+        told = outcome.evidence.account_id if outcome.evidence else None
+        if not told or not row.is_account or row.account_key == told:
+            return after
+        other = accounts.active_link_with(session, told, besides=row.id)
+        if row.account_key:
+            accounts.unite(session, row.account_key, told)
+        if other is not None:
+            return After(
+                LinkState.BLOCKED, "another_link_has_account", holds=after.holds, maybe=after.maybe, forget_proof=True
+            )
+        row.account_key = told
+        session.flush()
+        return after
+
+    def note(self, link: Link, after: After) -> None:
+        with write() as session:
+            self._hold(session)
+            row = session.get_one(SyncLink, link.id, populate_existing=True)
+            unchanged = (row.state, row.reason, row.next_try_at) == (after.state, after.reason, after.next_try_at)
+            if unchanged:
+                return
+            if (row.state, row.reason) != (after.state, after.reason):
+                row.state_since = now()
+            row.state, row.reason, row.next_try_at = after.state, after.reason, after.next_try_at
+            row.reason_text = row.reason_code = ""
+            refresh(session, row.chain_id)
+
+    def promote(self, version: str) -> None:
+        with write() as session:
+            self._hold(session)
+            entry_id = session.scalar(
+                select(EntryVersion.entry_id).where(EntryVersion.id == version, EntryVersion.stage == "pending")
+            )
+            if entry_id is None:
+                return  # done before, by a worker that died after this commit
+            shift_stages(session, entry_id)
+            session.execute(update(EntryVersion).where(EntryVersion.id == version).values(stage="current"))
+            session.execute(update(Entry).where(Entry.id == entry_id).values(row_version=Entry.row_version + 1))
+            run = session.get_one(SyncRun, self.run_id)
+            record(
+                session, None, "password.promoted", entry=session.get_one(Entry, entry_id), facts={"run": run.number}
+            )
+            refresh(session, run.chain_id)
+
+    # -- ending
+
+    def wait(self, until: datetime) -> None:
+        with write() as session:
+            self._hold(session)
+            session.execute(
+                update(SyncRun)
+                .where(SyncRun.id == self.run_id)
+                .values(state="waiting", due_at=until, lease_until=None, nudged_at=None, worker="")
+            )
+            self._end(session)
+
+    def done(self, result: str) -> None:
+        with write() as session:
+            self._hold(session)
+            at = now()
+            session.execute(
+                update(SyncRun)
+                .where(SyncRun.id == self.run_id)
+                .values(state="done", result=result, finished_at=at, lease_until=None)
+            )
+            session.execute(delete(Override).where(Override.run_id == self.run_id))
+            run = session.get_one(SyncRun, self.run_id, populate_existing=True)
+            entry = session.get_one(Entry, session.get_one(SyncChain, run.chain_id).entry_id)
+            record(
+                session, None, "run.done", entry=entry, facts={"run": run.number, "kind": run.kind, "result": result}
+            )
+            follow_up(session, run, at)
+            self._end(session)
+
+    def _end(self, session: Session) -> None:
+        accounts.unlock_for_run(session, self.run_id)
+        chain_id = session.scalar(select(SyncRun.chain_id).where(SyncRun.id == self.run_id))
+        assert chain_id is not None
+        refresh(session, chain_id)
+
+
+def project(session: Session, row: SyncLink, outcome: Outcome, after: After, at: datetime) -> None:
+    """Writes an answer's consequences into the link: what it holds and may hold, its proof, its next try."""
+    if (row.state, row.reason) != (after.state, after.reason):
+        row.state_since = at
+    row.state, row.reason = after.state, after.reason
+    row.reason_text, row.reason_code = outcome.text, outcome.code
+    row.next_try_at = after.next_try_at
+    if outcome.answer in (Answer.UNREACHABLE, Answer.UNKNOWN):
+        row.tries += 1
+        row.first_try_at = row.first_try_at or at
+    else:
+        row.tries, row.first_try_at = 0, None
+    if after.holds is not None:
+        row.holds_version_id = after.holds
+    session.execute(delete(LinkMaybe).where(LinkMaybe.link_id == row.id, LinkMaybe.version_id.not_in(after.maybe)))
+    for version in after.maybe:
+        accounts.insert_new(session, LinkMaybe, link_id=row.id, version_id=version)
+    if after.forget_proof:
+        row.proof_version_id = row.proof_means = row.proof_host = row.proof_stamp = None
+        row.proof_rev = None
+        row.proved_at = row.logon_at = None
+    if after.proof is not None:
+        proof = after.proof
+        row.proof_version_id, row.proof_rev, row.proof_means = proof.version, proof.rev, proof.means
+        row.proof_host, row.proof_stamp = proof.host, proof.stamp
+        row.proved_at, row.logon_at = proof.at, proof.logon_at
+    if after.written:
+        row.written_rev = row.settings_rev
+    if after.restart_pending is not None:
+        row.restart_pending = after.restart_pending
+    evidence = outcome.evidence
+    if evidence is not None:
+        row.told_machine_sid = evidence.machine_sid or row.told_machine_sid
+        row.told_account_sid = evidence.account_sid or row.told_account_sid
+    session.flush()
+
+
+def _age(session: Session, row: SyncLink, outcome: Outcome) -> None:
+    """Keeps the lock-out policy an account's machine told, for the budget."""
+    evidence = outcome.evidence
+    if evidence is None or not row.account_key or evidence.threshold is None:
+        return
+    accounts.insert_new(session, Account, key=row.account_key)
+    session.execute(
+        update(Account)
+        .where(Account.key == row.account_key)
+        .values(threshold=evidence.threshold, window_s=evidence.window_s)
+    )
+
+
+def as_json(evidence: Evidence | None) -> dict[str, Any] | None:
+    return (
+        None
+        if evidence is None
+        else {name: value for name, value in asdict(evidence).items() if value not in (None, "")}
+    )

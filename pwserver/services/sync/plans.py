@@ -1,0 +1,167 @@
+"""Rows to the engine's plain data: one chain and its run, read in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import scoped_session
+
+from pwserver.connectors.base import Answer, Means
+from pwserver.core.states import LinkState
+from pwserver.core.timing import Timing
+from pwserver.models import EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.sync.chain import Link, Plan, Proof, RunKind
+
+Session = scoped_session[Any]
+
+
+def read_plan(session: Session, run_id: str, at: datetime, timing: Timing) -> tuple[Plan, int, str]:
+    """The plan with the run's fence and state, which say whether it is still the caller's."""
+    run, chain, agent = session.execute(
+        select(SyncRun, SyncChain, SyncAgent)
+        .join(SyncChain, SyncChain.id == SyncRun.chain_id)
+        .join(SyncAgent, SyncAgent.id == SyncChain.agent_id)
+        .where(SyncRun.id == run_id)
+        .execution_options(populate_existing=True)
+    ).one()
+    links = session.scalars(
+        select(SyncLink)
+        .where(SyncLink.chain_id == chain.id, SyncLink.active)
+        .order_by(SyncLink.position, SyncLink.id)
+        .execution_options(populate_existing=True)
+    ).all()
+    current = session.scalar(
+        select(EntryVersion.id).where(EntryVersion.entry_id == chain.entry_id, EntryVersion.stage == "current")
+    )
+    ids = [link.id for link in links]
+    maybes = _maybes(session, ids)
+    unknowns = _unknown_writes(session, list(maybes))
+    tried = _attempts(session, run_id)
+    stopped = ""
+    if run.cancel_at is not None:
+        stopped = "cancelled"
+    elif not chain.enabled:
+        stopped = "disabled"
+    elif agent.state != "approved":
+        stopped = "agent_disabled"
+    plan = Plan(
+        run_id=run.id,
+        kind=RunKind(run.kind),
+        version=run.version_id,
+        current=current,
+        links=tuple(
+            to_link(link, maybes.get(link.id, ()), unknowns.get(link.id, ()), tried.get(link.id, ()), timing)
+            for link in links
+        ),
+        stop_on_failure=chain.on_failure == "stop",
+        by_person=run.by_person,
+        stopped=stopped,
+        ticked=None if run.scope is None else frozenset(run.scope),
+        whole_chain=run.whole_chain,
+        now=at,
+    )
+    return plan, run.fence, run.state
+
+
+def _maybes(session: Session, ids: Sequence[str]) -> dict[str, list[str]]:
+    """Per link, the versions that may be there, newest first."""
+    rows = session.execute(
+        select(LinkMaybe.link_id, LinkMaybe.version_id)
+        .join(EntryVersion, EntryVersion.id == LinkMaybe.version_id)
+        .where(LinkMaybe.link_id.in_(ids))
+        .order_by(EntryVersion.number.desc())
+    )
+    found: dict[str, list[str]] = {}
+    for link_id, version_id in rows:
+        found.setdefault(link_id, []).append(version_id)
+    return found
+
+
+def _unknown_writes(session: Session, ids: Sequence[str]) -> dict[str, list[LinkAttempt]]:
+    """Per link that may hold two values: its writes with an unknown end, whatever run they were of."""
+    found: dict[str, list[LinkAttempt]] = {}
+    if not ids:
+        return found
+    rows = session.scalars(
+        select(LinkAttempt)
+        .where(
+            LinkAttempt.link_id.in_(ids),
+            LinkAttempt.step.in_(("change", "reset", "set")),
+            (LinkAttempt.outcome == "unknown") | LinkAttempt.outcome.is_(None),
+        )
+        .order_by(LinkAttempt.intent_at)
+        .execution_options(populate_existing=True)
+    )
+    for attempt in rows:
+        found.setdefault(attempt.link_id, []).append(attempt)
+    return found
+
+
+def _attempts(session: Session, run_id: str) -> dict[str, list[LinkAttempt]]:
+    found: dict[str, list[LinkAttempt]] = {}
+    rows = session.scalars(
+        select(LinkAttempt)
+        .where(LinkAttempt.run_id == run_id)
+        .order_by(LinkAttempt.n)
+        .execution_options(populate_existing=True)
+    )
+    for attempt in rows:
+        found.setdefault(attempt.link_id, []).append(attempt)
+    return found
+
+
+def to_link(
+    row: SyncLink,
+    maybe: Sequence[str],
+    unknowns: Sequence[LinkAttempt],
+    tried: Sequence[LinkAttempt],
+    timing: Timing,
+) -> Link:
+    # Only the writes of values still in question count; a settled one is over.
+    open_writes = [attempt for attempt in unknowns if attempt.version_id in maybe]
+    ends = [attempt.hard_deadline + timedelta(seconds=timing.dead_wait) for attempt in open_writes]
+    steps = [attempt for attempt in tried if attempt.step != "prove"]
+    last = steps[-1] if steps else None
+    settled = last is not None and last.step == "probe" and not maybe
+    proved = [attempt for attempt in tried if attempt.step == "prove" and attempt.outcome]
+    return Link(
+        id=row.id,
+        position=row.position,
+        is_account=row.is_account,
+        settings_rev=row.settings_rev,
+        account_link=row.account_link_id,
+        holds=row.holds_version_id,
+        starts_from=row.starts_from_version_id,
+        maybe=tuple(maybe),
+        state=LinkState(row.state),
+        reason=row.reason,
+        next_try_at=row.next_try_at,
+        first_try_at=row.first_try_at,
+        tries=row.tries,
+        proof=_proof(row),
+        written_rev=row.written_rev,
+        restart_pending=row.restart_pending,
+        restarts=row.settings.get("restart", "never") != "never",
+        settle_at=max(ends, default=None),
+        unknown_since=min((attempt.intent_at for attempt in open_writes), default=None),
+        last=Answer(last.outcome) if last and last.outcome and not settled else None,
+        proved=Answer(proved[-1].outcome) if proved and proved[-1].outcome else None,
+        attempts_in_run=len(tried),
+    )
+
+
+def _proof(row: SyncLink) -> Proof | None:
+    if row.proof_version_id is None or row.proved_at is None or row.proof_rev is None or row.proof_means is None:
+        return None
+    return Proof(
+        row.proof_version_id,
+        row.proof_rev,
+        Means(row.proof_means),
+        row.proof_host or "",
+        row.proof_stamp,
+        row.proved_at,
+        row.logon_at,
+    )

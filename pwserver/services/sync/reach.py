@@ -1,0 +1,231 @@
+"""Reaching out: credentials bound late, values opened at the last moment. One of the three doors (execute)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from sqlalchemy.orm import scoped_session
+
+from pwserver.connectors.base import Call, Connector, Credential, Evidence, Key, Outcome, ask
+from pwserver.core.secrets import Sealed, Secret, bound_to
+from pwserver.core.timing import Timing
+from pwserver.extensions import db
+from pwserver.models import EntryVersion, Override, SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.services.keys import keyring
+from pwserver.services.sync import credentials
+from pwserver.services.sync.accounts import Try
+from pwserver.services.sync.credentials import Login, Ways
+from pwserver.services.transaction import end_read
+from pwserver.sync.chain import NotNow, Step
+from pwserver.sync.ports import Attempt, Method
+
+Session = scoped_session[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a connector has to know of a link; plain values, so that no row is touched during a call."""
+
+    link_id: str
+    kind: str
+    settings: dict[str, Any]
+    machine: str
+    agent_id: str
+    agent_machine: str
+    agent_host: str
+    agent_port: int
+    agent_pin: str
+    account: str
+    account_sid: str
+    machine_sid: str | None
+    reset_allowed: bool
+    forced: bool
+
+
+class Connect(Protocol):
+    """Builds connectors; keeps one session per agent, ended by ``close``."""
+
+    def __call__(self, place: Place, login: Credential | None, linked: Credential | None) -> Connector: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Bound:
+    """A link within reach (the engine's Target): who we are there, by name; values are opened per call."""
+
+    place: Place
+    ways: Ways
+    account_key: str
+    by_person: bool
+    unlock: bool
+    connect: Connect
+    timing: Timing
+    open_typed: Callable[[], Secret] | None = None
+
+    @property
+    def uses_key(self) -> str | None:
+        return self.ways.linked.key if self.ways.linked else None
+
+    def tries(self, step: Step, *, version: str | None, old: str | None, account_key: str | None = None) -> list[Try]:
+        """The tries an attempt may cost. A reset has no old value that could be refused."""
+        key = account_key or self.account_key
+        tries = []
+        if step in (Step.TEST, Step.CHANGE, Step.RESET, Step.SET, Step.PROBE):
+            value = old if step == Step.CHANGE else None if step == Step.RESET else version
+            tries.append(Try(Key.TARGET, key, value and self._digest(key, _open(value))))
+        for role, login in ((Key.LOGIN, self.ways.login), (Key.LINKED, self.ways.linked)):
+            if login is not None:
+                tries.append(Try(role, login.key, self._digest(login.key, self._credential(login).secret)))
+        end_read()
+        return tries
+
+    @staticmethod
+    def _digest(key: str, value: Secret) -> str:
+        return keyring().digest(f"account {key}", value)
+
+    def _credential(self, login: Login) -> Credential:
+        if login.typed:
+            assert self.open_typed is not None
+            return Credential(login.user_name, self.open_typed())
+        assert login.version_id is not None
+        return Credential(login.user_name, _open(login.version_id))
+
+    def ask(self, attempt: Attempt, method: Method, *, old: str | None = None, new: str | None = None) -> Outcome:
+        """Opens what this call needs, makes it, and forgets it."""
+        login = self._credential(self.ways.login) if self.ways.login else None
+        linked = self._credential(self.ways.linked) if self.ways.linked else None
+        before = _open(old) if old else None
+        value = _open(new) if new else None
+        end_read()
+        first_by_person = self.by_person and attempt.link.attempts_in_run == 0
+        call = Call(
+            attempt=attempt.id,
+            ttl_s=self.timing.ttl,
+            deadline_s=self.timing.call,
+            machine_sid=self.place.machine_sid,
+            min_left=1 if first_by_person else 2,
+            reset_allowed=self.place.reset_allowed,
+            unlock=self.unlock,
+            account=self.place.account,
+            account_sid=self.place.account_sid,
+        )
+
+        def go() -> Evidence:
+            connector = self.connect(self.place, login, linked)
+            match method:
+                case "read":
+                    return connector.read(call)
+                case "verify":
+                    assert value is not None
+                    return connector.verify(call, value)
+                case "change":
+                    assert before is not None
+                    assert value is not None
+                    return connector.change(call, before, value)
+                case "reset":
+                    assert value is not None
+                    return connector.reset(call, value)
+                case "write":
+                    assert value is not None
+                    return connector.write(call, value)
+                case "restart":
+                    return connector.restart(call)
+
+        secrets = [secret for secret in (before, value, login and login.secret, linked and linked.secret) if secret]
+        return ask(go, secrets=secrets)
+
+
+def _open(version_id: str) -> Secret:
+    sealed = db.session.get_one(EntryVersion, version_id).sealed
+    return keyring().open(Sealed(sealed), bound_to("entry_version", version_id, "sealed"))
+
+
+@dataclass(slots=True)
+class Reacher:
+    """Binds the links of one run. ``connect`` makes the connectors (real ones, or a test's model)."""
+
+    run_id: str
+    connect: Connect
+    timing: Timing
+
+    def reach(self, link_id: str, at: datetime) -> Bound | NotNow:
+        session = db.session
+        run = session.get_one(SyncRun, self.run_id, populate_existing=True)
+        link = session.get_one(SyncLink, link_id, populate_existing=True)
+        agent = session.get_one(SyncAgent, session.get_one(SyncChain, link.chain_id).agent_id, populate_existing=True)
+        ticked = run.kind == "override" and (run.scope is None or link.id in run.scope)
+        ways = credentials.ways_to(session, link, agent, at, self.timing.busy_account)
+        open_typed = None
+        if ticked and (name := self._typed_user(link.machine)):
+            typed = credentials.typed(session, name, link.machine)
+            login = ways.login if isinstance(ways, Ways) else None
+            if isinstance(ways, NotNow) and ways.reason != "no_linked_credential":
+                return ways
+            if login is None:
+                login = self._login_only(session, link, agent, at)
+            ways = Ways(login, typed)
+            open_typed = self._opener(link.machine)
+        if isinstance(ways, NotNow):
+            return ways
+        account = link if link.is_account else session.get_one(SyncLink, link.account_link_id)
+        return Bound(
+            place=_place(link, account, agent, forced=open_typed is not None),
+            ways=ways,
+            account_key=account.account_key or "",
+            by_person=run.by_person,
+            unlock=run.unlock and ticked,
+            connect=self.connect,
+            timing=self.timing,
+            open_typed=open_typed,
+        )
+
+    def _login_only(self, session: Session, link: SyncLink, agent: SyncAgent, at: datetime) -> Login | None:
+        if agent.login_entry_id is None:
+            return None
+        found = credentials.bind(
+            session, agent.login_entry_id, agent.machine, link.chain_id, at, self.timing.busy_account
+        )
+        return None if isinstance(found, NotNow) else found
+
+    def _typed(self) -> dict[str, dict[str, str]]:
+        """The override's typed credentials by machine, opened; {} when there are none."""
+        row = db.session.get(Override, self.run_id)
+        if row is None:
+            return {}
+        text = keyring().open(Sealed(row.sealed), bound_to("override", self.run_id, "sealed")).open()
+        found: dict[str, dict[str, str]] = json.loads(text)
+        return found
+
+    def _typed_user(self, machine: str) -> str | None:
+        found = self._typed().get(machine.casefold())
+        return found["user_name"] if found else None
+
+    def _opener(self, machine: str) -> Callable[[], Secret]:
+        return lambda: Secret(self._typed()[machine.casefold()]["secret"])
+
+    def close(self) -> None:
+        self.connect.close()
+
+
+def _place(link: SyncLink, account: SyncLink, agent: SyncAgent, *, forced: bool) -> Place:
+    return Place(
+        link_id=link.id,
+        kind=link.kind,
+        settings=dict(link.settings),
+        machine=link.machine,
+        agent_id=agent.id,
+        agent_machine=agent.machine,
+        agent_host=agent.host,
+        agent_port=agent.port,
+        agent_pin=agent.pin,
+        account="" if link.is_account else f"{account.machine}\\{account.settings.get('user_name', '')}",
+        account_sid="" if link.is_account else account.told_account_sid or "",
+        machine_sid=link.told_machine_sid,
+        reset_allowed=link.reset_allowed,
+        forced=forced,
+    )

@@ -1,0 +1,420 @@
+"""What people ask of a chain: change, correct, retest, test, adopt, approve, give up, cancel.
+
+Each is one transaction that commits the version, the run and the audit line together; the caller then nudges the
+queue. The caller has loaded the entry with the right it needs; what is dangerous is checked again here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import scoped_session
+
+from pwserver.connectors.base import Credential
+from pwserver.core.errors import Conflict, Invalid
+from pwserver.core.secrets import Secret, bound_to, check_value
+from pwserver.models import (
+    AppUser,
+    Entry,
+    EntryVersion,
+    LinkMaybe,
+    Override,
+    SyncAgent,
+    SyncChain,
+    SyncLink,
+    SyncRun,
+)
+from pwserver.services.audit import record
+from pwserver.services.keys import keyring
+from pwserver.services.sync import requeue
+from pwserver.services.sync.accounts import unlock_for_run
+from pwserver.services.sync.requeue import active_instruction, add_run, is_nowhere, outstanding_links, stage_id
+from pwserver.services.sync.status import is_configured, refresh, timing
+from pwserver.services.transaction import now, write
+from pwserver.services.values import add_version, same_value, shift_stages
+
+Session = scoped_session[Any]
+
+UNDER_WAY = "A change is under way; this value was not saved. Wait for it to end, or give it up, then save again."
+NOTHING = "This is the password the vault has already: nothing to do."
+
+
+def request_change(actor: AppUser, entry: Entry, value: Secret, *, row_version: int | None = None) -> SyncRun | None:
+    """Change it everywhere. None: the entry has no enabled chain, the value was only saved."""
+    check_value(value)
+    with write() as session:
+        chain = _fresh(session, entry, row_version)
+        _refuse_same(session, entry, value)
+        at = now()
+        if chain is None or not chain.enabled:
+            _save_only(session, actor, entry, value, chain)
+            return None
+        agent = session.get_one(SyncAgent, chain.agent_id)
+        for link in _links(session, chain.id):
+            if not is_configured(link, agent):
+                raise Invalid(
+                    f"{link.machine} cannot be changed yet: it needs a linked credential. Give its agent one, or take "
+                    "the link out of the chain. Nothing was saved.",
+                    field="value",
+                )
+        make_room(session, chain, at)
+        base = stage_id(session, chain.id, "current")
+        version = add_version(session, entry, value, stage="pending", origin="change", actor=actor)
+        run = _queue(session, actor, chain, "change", at, version_id=version.id, base_version_id=base)
+        record(session, actor, "password.change", entry=entry, facts={"run": run.number, "version": version.number})
+        refresh(session, chain.id)
+        return run
+
+
+def correct(
+    actor: AppUser, entry: Entry, value: Secret, link_ids: Sequence[str], *, row_version: int | None = None
+) -> SyncRun | None:
+    """Correct the stored value: no target is written. The ticked account links may have it; they are settled by
+    reading."""
+    check_value(value)
+    with write() as session:
+        chain = _fresh(session, entry, row_version)
+        _refuse_same(session, entry, value)
+        at = now()
+        if chain is not None:
+            make_room(session, chain, at)
+        shift_stages(session, entry.id)
+        version = add_version(session, entry, value, stage="current", origin="correct", actor=actor)
+        session.execute(update(Entry).where(Entry.id == entry.id).values(row_version=Entry.row_version + 1))
+        record(session, actor, "password.correct", entry=entry, facts={"version": version.number})
+        requeue.value_was_edited(session, entry, at)
+        if chain is None:
+            return None
+        for link in _links(session, chain.id):
+            if link.id in link_ids and link.is_account:
+                session.add(LinkMaybe(link_id=link.id, version_id=version.id))
+                link.state, link.reason, link.next_try_at = "unknown", "corrected", None
+                link.tries, link.first_try_at = 0, None
+        run = None
+        if chain.enabled:
+            run = _queue(session, actor, chain, "correct", at, version_id=version.id)
+        refresh(session, chain.id)
+        return run
+
+
+def _save_only(session: Session, actor: AppUser, entry: Entry, value: Secret, chain: SyncChain | None) -> None:
+    """A password that is not synchronized: the new value simply becomes current. The links of a disabled chain keep
+    what they hold, and its page goes on naming the places that do not have the current password."""
+    if chain is not None:
+        make_room(session, chain, now())
+    shift_stages(session, entry.id)
+    version = add_version(session, entry, value, stage="current", origin="saved", actor=actor)
+    session.execute(update(Entry).where(Entry.id == entry.id).values(row_version=Entry.row_version + 1))
+    record(session, actor, "password.saved", entry=entry, facts={"version": version.number})
+    requeue.value_was_edited(session, entry, now())
+    if chain is not None:
+        refresh(session, chain.id)
+
+
+def make_room(session: Session, chain: SyncChain, at: datetime, *, approve: bool = False) -> None:
+    """A new value replaces a queued run that was never sent and supersedes a waiting one whose value is promoted or
+    nowhere; Approve supersedes any waiting one. An override is never replaced. Otherwise :class:`Conflict`.
+
+    A pending value left so gives way in the same transaction: it becomes old, or discarded if it was never sent.
+    """
+    run = active_instruction(session, chain.id)
+    if run is not None:
+        never_sent = run.state == "queued" and run.started_at is None
+        settled = run.state == "waiting" and _promoted_or_nowhere(session, chain.id, run)
+        replaceable = run.kind != "override" and (never_sent or settled or (approve and run.state == "waiting"))
+        if not replaceable:
+            raise Conflict(UNDER_WAY, field="value")
+        _end(session, run, "superseded", at)
+    pending = stage_id(session, chain.id, "pending")
+    if pending is None:
+        return
+    if not is_nowhere(session, chain.id, pending):
+        if approve:
+            return
+        raise Conflict(UNDER_WAY, field="value")
+    lay_aside(session, pending)
+
+
+def _promoted_or_nowhere(session: Session, chain_id: str, run: SyncRun) -> bool:
+    if run.version_id is None:
+        return True
+    return stage_id(session, chain_id, "pending") != run.version_id or is_nowhere(session, chain_id, run.version_id)
+
+
+def lay_aside(session: Session, version_id: str) -> None:
+    """A pending value that is nowhere: old if it was ever sent, else discarded."""
+    version = session.get_one(EntryVersion, version_id, populate_existing=True)
+    version.stage = "old" if version.first_sent_at else "discarded"
+    session.flush()
+
+
+def _end(session: Session, run: SyncRun, result: str, at: datetime) -> None:
+    run.state, run.result, run.finished_at, run.lease_until = "done", result, at, None
+    session.execute(delete(Override).where(Override.run_id == run.id))
+    unlock_for_run(session, run.id)
+    session.flush()
+
+
+def give_up(actor: AppUser, entry: Entry) -> None:
+    """Gives the pending change up. Refused while some place has, or may have, the pending value."""
+    with write() as session:
+        chain = _chain(session, entry)
+        pending = stage_id(session, chain.id, "pending") if chain else None
+        if chain is None or pending is None:
+            raise Invalid("There is no change to give up.")
+        if not is_nowhere(session, chain.id, pending):
+            raise Invalid(
+                "Some place has the new password, or may have it, so it cannot be given up. Retest Sync, or put it "
+                "right on the Approve page."
+            )
+        at = now()
+        run = active_instruction(session, chain.id)
+        if run is not None:
+            if run.state == "running" or run.kind == "override":
+                raise Conflict("The change is running at this moment. Cancel it first; it ends after the link in hand.")
+            _end(session, run, "given_up", at)
+        lay_aside(session, pending)
+        current = stage_id(session, chain.id, "current")
+        for link in _links(session, chain.id):
+            came_from_change = link.state in ("refused", "unreachable", "skipped", "waiting", "blocked")
+            if link.holds_version_id == current and came_from_change:
+                # Nothing of the change was applied here; whether it still holds what it held is for a test to say.
+                link.state = "waiting" if link.proved_at is None else "in_sync"
+                link.reason = link.reason_text = link.reason_code = ""
+                link.next_try_at = None
+        record(session, actor, "change.given_up", entry=entry)
+        refresh(session, chain.id)
+
+
+def cancel(actor: AppUser, run: SyncRun) -> None:
+    """Ends a run before its next link. A running one notices by itself; unknowns are still probed."""
+    with write() as session:
+        at = now()
+        fresh = session.get_one(SyncRun, run.id, populate_existing=True)
+        if fresh.state == "done":
+            raise Conflict("This run has ended already.")
+        fresh.cancel_at = fresh.cancel_at or at
+        fresh.due_at = min(fresh.due_at, at) if fresh.state == "queued" else fresh.due_at
+        if fresh.state == "queued" and fresh.started_at is None:
+            _end(session, fresh, "cancelled", at)
+        chain = session.get_one(SyncChain, fresh.chain_id)
+        entry = session.get_one(Entry, chain.entry_id)
+        record(session, actor, "run.cancelled", entry=entry, facts={"run": fresh.number})
+        refresh(session, chain.id)
+
+
+def request_test(actor: AppUser | None, entry: Entry) -> SyncRun:
+    """A test of the whole chain; a click while one is active shows that one."""
+    with write() as session:
+        chain = _enabled(session, entry)
+        there = _active_test(session, chain.id)
+        if there is not None:
+            return there
+        run = _queue(session, actor, chain, "test", now())
+        record(session, actor, "sync.test", entry=entry, facts={"run": run.number})
+        refresh(session, chain.id)
+        return run
+
+
+def retest(actor: AppUser, entry: Entry) -> SyncRun:
+    """Retest Sync: the outstanding instruction is due now; else one try for each link that is not in sync.
+
+    A second click while a run is active shows that run.
+    """
+    with write() as session:
+        chain = _enabled(session, entry)
+        at = now()
+        active = active_instruction(session, chain.id)
+        if active is not None:
+            if active.state == "waiting":
+                active.due_at, active.nudged_at, active.by_person = at, None, True
+                for link in _links(session, chain.id):
+                    if link.state == "unreachable":
+                        link.next_try_at = at
+            session.flush()
+            record(session, actor, "sync.retest", entry=entry, facts={"run": active.number})
+            return active
+        testing = _active_test(session, chain.id)
+        if testing is not None and testing.state != "waiting":
+            return testing
+        if testing is not None:
+            _end(session, testing, "superseded", at)
+        version = requeue.outstanding_version(session, chain.id)
+        left = outstanding_links(session, chain.id, version)
+        if left:
+            run = _queue(session, actor, chain, "change", at, version_id=version)
+        else:
+            wrong = [link.id for link in _links(session, chain.id) if needs_retest(link)]
+            run = _queue(session, actor, chain, "test", at, scope=wrong or None)
+        record(session, actor, "sync.retest", entry=entry, facts={"run": run.number})
+        refresh(session, chain.id)
+        return run
+
+
+def needs_retest(link: SyncLink) -> bool:
+    return link.state not in ("in_sync", "updated", "managed")
+
+
+def adopt(actor: AppUser, entry: Entry, link_ids: Sequence[str]) -> SyncRun:
+    """An Owner's run that writes the proved value into places whose stored copy cannot be read."""
+    with write() as session:
+        chain = _enabled(session, entry)
+        places = [link.id for link in _links(session, chain.id) if link.id in link_ids and not link.is_account]
+        if not places:
+            raise Invalid("Choose at least one task or service to write.")
+        at = now()
+        make_room(session, chain, at)
+        version = stage_id(session, chain.id, "current")
+        run = _queue(session, actor, chain, "adopt", at, version_id=version, scope=places)
+        record(session, actor, "sync.adopt", entry=entry, facts={"run": run.number, "links": len(places)})
+        refresh(session, chain.id)
+        return run
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """The Approve form. ``value``: keep the vault's, finish the pending one, or a new one. ``credentials``: typed ones
+    by machine (case-folded); a machine without one uses its linked credential."""
+
+    link_ids: Sequence[str]
+    value: str
+    reason: str
+    new: Secret | None = None
+    unlock: bool = False
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+
+
+def approve(actor: AppUser, entry: Entry, form: Approval) -> SyncRun:
+    """Administrative override: one run with one-time credentials, sealed with it and gone when it ends."""
+    if not form.reason.strip():
+        raise Invalid("Say why, in a few words; the other owners read it in the history.", field="reason")
+    if form.value not in ("keep", "pending", "new"):
+        raise Invalid("Choose which password.", field="value_choice")
+    if form.value == "new":
+        check_value(form.new or Secret(""), field="new")
+    with write() as session:
+        chain = _enabled(session, entry)
+        links = _links(session, chain.id)
+        ticked = [link for link in links if link.id in form.link_ids]
+        if not any(link.is_account for link in ticked) and form.value != "new":
+            raise Invalid("Tick at least one account to put right.", field="links")
+        at = now()
+        make_room(session, chain, at, approve=True)
+        pending = stage_id(session, chain.id, "pending")
+        whole = form.value != "keep"
+        if form.value == "pending" and pending is None:
+            raise Conflict("There is no pending change any more. Choose again.", field="value_choice")
+        if whole and not any(link.position == 0 for link in ticked) and form.value == "new":
+            pass  # Default Sync is healthy: it is changed the ordinary way, first
+        if form.value == "keep":
+            version_id = stage_id(session, chain.id, "current")
+        elif form.value == "pending":
+            version_id = pending
+        else:
+            assert form.new is not None
+            if pending is not None:
+                _replace_pending(session, pending)
+            version_id = add_version(session, entry, form.new, stage="pending", origin="override", actor=actor).id
+        scope = [link.id for link in ticked]
+        accounts = {link.id for link in ticked if link.is_account}
+        scope += [link.id for link in links if link.account_link_id in accounts and link.id not in scope]
+        run = _queue(
+            session, actor, chain, "override", at, version_id=version_id, scope=scope, whole_chain=whole,
+            unlock=form.unlock, note=form.reason.strip(),
+        )  # fmt: skip
+        _seal_credentials(session, run, form.credentials, at)
+        facts = {"run": run.number, "links": len(scope), "value": form.value, "reason": form.reason.strip()}
+        facts["credentials"] = [f"{machine}: {each.user_name}" for machine, each in sorted(form.credentials.items())]
+        record(session, actor, "sync.approve", entry=entry, facts=facts)
+        refresh(session, chain.id)
+        return run
+
+
+def _replace_pending(session: Session, pending: str) -> None:
+    """A pending value that some place has or may have stays known as old: those places still name it."""
+    version = session.get_one(EntryVersion, pending, populate_existing=True)
+    version.stage = "old" if version.first_sent_at else "discarded"
+    session.flush()
+
+
+def _seal_credentials(session: Session, run: SyncRun, typed: Mapping[str, Credential], at: datetime) -> None:
+    if not typed:
+        return
+    body = {
+        machine.casefold(): {"user_name": each.user_name, "secret": each.secret.open()}
+        for machine, each in typed.items()
+    }
+    sealed = keyring().seal(Secret(json.dumps(body)), bound_to("override", run.id, "sealed"))
+    expires = at + timedelta(seconds=timing().override_waiting)
+    session.add(Override(run_id=run.id, sealed=sealed.data, key_id=sealed.key_id, expires_at=expires))
+    session.flush()
+
+
+# -- shared
+
+
+def _queue(
+    session: Session, actor: AppUser | None, chain: SyncChain, kind: str, at: datetime, **values: Any
+) -> SyncRun:
+    run = add_run(
+        session, chain.id, kind,
+        requested_by=actor and actor.id, by_person=actor is not None, requested_at=at, due_at=at, **values,
+    )  # fmt: skip
+    if kind != "test":
+        session.execute(
+            update(SyncRun)
+            .where(SyncRun.chain_id == chain.id, SyncRun.kind == "test", SyncRun.state == "running")
+            .values(cancel_at=at)
+        )
+    return run
+
+
+def _chain(session: Session, entry: Entry) -> SyncChain | None:
+    return session.scalar(
+        select(SyncChain).where(SyncChain.entry_id == entry.id).execution_options(populate_existing=True)
+    )
+
+
+def _enabled(session: Session, entry: Entry) -> SyncChain:
+    chain = _chain(session, entry)
+    if chain is None or not chain.enabled:
+        raise Conflict("Synchronization is not enabled for this password.")
+    return chain
+
+
+def _fresh(session: Session, entry: Entry, row_version: int | None) -> SyncChain | None:
+    """The entry's chain, after checking that the form was not stale."""
+    present = session.scalar(select(Entry.row_version).where(Entry.id == entry.id, Entry.deleted_at.is_(None)))
+    if present is None:
+        raise Conflict("This password was deleted meanwhile. Nothing was saved.")
+    if row_version is not None and present != row_version:
+        raise Conflict(field="value")
+    return _chain(session, entry)
+
+
+def _refuse_same(session: Session, entry: Entry, value: Secret) -> None:
+    current = session.scalar(select(EntryVersion).filter_by(entry_id=entry.id, stage="current"))
+    if current is not None and same_value(entry, current, value):
+        raise Invalid(NOTHING, field="value")
+
+
+def _links(session: Session, chain_id: str) -> list[SyncLink]:
+    return list(
+        session.scalars(
+            select(SyncLink)
+            .where(SyncLink.chain_id == chain_id, SyncLink.active)
+            .order_by(SyncLink.position, SyncLink.id)
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
+def _active_test(session: Session, chain_id: str) -> SyncRun | None:
+    return session.scalar(
+        select(SyncRun).where(SyncRun.chain_id == chain_id, SyncRun.kind == "test", SyncRun.state.in_(requeue.ACTIVE))
+    )

@@ -1,0 +1,154 @@
+"""Making outstanding work due again by itself: after an override, and when a login of ours is accepted again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import scoped_session
+
+from pwserver.models import Entry, EntryVersion, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
+from pwserver.services.sync.accounts import key_of_login
+
+Session = scoped_session[Any]
+
+ACTIVE = ("queued", "running", "waiting")
+
+OUR_LOGIN = ("login_refused", "linked_refused", "override_refused", "waiting_for_login")
+"""Reasons of a blocked link that end by themselves once the login is accepted again."""
+
+
+def add_run(session: Session, chain_id: str, kind: str, **values: Any) -> SyncRun:
+    """A queued run with the next number. The partial unique indexes refuse a second instruction."""
+    number = (session.scalar(select(func.max(SyncRun.number))) or 0) + 1
+    run = SyncRun(id=new_id(), number=number, chain_id=chain_id, kind=kind, **values)
+    session.add(run)
+    session.flush()
+    return run
+
+
+def active_instruction(session: Session, chain_id: str) -> SyncRun | None:
+    return session.scalar(
+        select(SyncRun)
+        .where(
+            SyncRun.chain_id == chain_id, SyncRun.state.in_(("queued", "running", "waiting")), SyncRun.kind != "test"
+        )
+        .execution_options(populate_existing=True)
+    )
+
+
+def stage_id(session: Session, chain_id: str, stage: str) -> str | None:
+    return session.scalar(
+        select(EntryVersion.id)
+        .join(SyncChain, SyncChain.entry_id == EntryVersion.entry_id)
+        .where(SyncChain.id == chain_id, EntryVersion.stage == stage)
+    )
+
+
+def is_nowhere(session: Session, chain_id: str, version_id: str) -> bool:
+    """No link of the chain, active or not, holds or may hold this version."""
+    links = select(SyncLink.id).where(SyncLink.chain_id == chain_id)
+    if session.scalar(
+        select(LinkMaybe.link_id).where(LinkMaybe.version_id == version_id, LinkMaybe.link_id.in_(links))
+    ):
+        return False
+    held = select(SyncLink.id).where(SyncLink.chain_id == chain_id, SyncLink.holds_version_id == version_id).limit(1)
+    return session.scalar(held) is None
+
+
+def outstanding_version(session: Session, chain_id: str) -> str | None:
+    """The value an ordinary run has to carry on: the pending one unless it is nowhere, else the current one."""
+    pending = stage_id(session, chain_id, "pending")
+    if pending is not None and not is_nowhere(session, chain_id, pending):
+        return pending
+    return stage_id(session, chain_id, "current")
+
+
+def outstanding_links(session: Session, chain_id: str, version_id: str | None) -> list[SyncLink]:
+    """Active links that do not hold ``version_id`` for certain; untested ones that start from it do not count."""
+    maybe = set(session.scalars(select(LinkMaybe.link_id)))
+    links = session.scalars(
+        select(SyncLink)
+        .where(SyncLink.chain_id == chain_id, SyncLink.active)
+        .order_by(SyncLink.position, SyncLink.id)
+        .execution_options(populate_existing=True)
+    )
+
+    def is_out(link: SyncLink) -> bool:
+        if link.state == "managed":
+            return False
+        if link.id in maybe:
+            return True
+        return (link.holds_version_id or link.starts_from_version_id) != version_id
+
+    return [link for link in links if is_out(link)]
+
+
+def queue_outstanding(session: Session, chain_id: str, at: datetime, due: datetime, **values: Any) -> SyncRun | None:
+    """Queues an ordinary run for what is outstanding, unless there is nothing or an instruction is there already."""
+    if active_instruction(session, chain_id) is not None:
+        return None
+    version = outstanding_version(session, chain_id)
+    if not outstanding_links(session, chain_id, version):
+        return None
+    return add_run(session, chain_id, "change", version_id=version, requested_at=at, due_at=due, **values)
+
+
+def follow_up(session: Session, run: SyncRun, at: datetime) -> None:
+    """What an override left silent or unknown is taken up by an ordinary run, which never sees its credentials."""
+    if run.kind != "override" or run.result == "cancelled":
+        return
+    version = outstanding_version(session, run.chain_id)
+    left = outstanding_links(session, run.chain_id, version)
+    retried = [link for link in left if link.state in ("unknown", "unreachable")]
+    if retried:
+        due = min((link.next_try_at for link in retried if link.next_try_at), default=at)
+        queue_outstanding(session, run.chain_id, at, max(due, at))
+
+
+def requeue_waiting_for(session: Session, key: str, at: datetime) -> None:
+    """A login of ours is accepted again: everything it stopped is due again."""
+    blocked = session.execute(
+        select(SyncLink, SyncAgent)
+        .join(SyncChain, SyncChain.id == SyncLink.chain_id)
+        .join(SyncAgent, SyncAgent.id == SyncChain.agent_id)
+        .where(SyncLink.active, SyncLink.state == "blocked", SyncLink.reason.in_(OUR_LOGIN))
+    ).all()
+    chains = set()
+    for link, agent in blocked:
+        entries = (link.linked_entry_id or agent.linked_entry_id, agent.login_entry_id)
+        if key in {_key(session, entry_id, agent) for entry_id in entries if entry_id}:
+            link.state, link.reason = "waiting", ""
+            chains.add(link.chain_id)
+    session.flush()
+    for chain_id in sorted(chains):
+        if queue_outstanding(session, chain_id, at, at) is None:
+            queue_test(session, chain_id, at)
+
+
+def _key(session: Session, entry_id: str, agent: SyncAgent) -> str:
+    return key_of_login(session, session.get_one(Entry, entry_id), agent.machine)
+
+
+def queue_test(session: Session, chain_id: str, at: datetime, **values: Any) -> SyncRun | None:
+    """Queues a test unless one is there already."""
+    there = session.scalar(
+        select(SyncRun.id).where(SyncRun.chain_id == chain_id, SyncRun.kind == "test", SyncRun.state.in_(ACTIVE))
+    )
+    if there is not None:
+        return None
+    values = {"due_at": at} | values
+    return add_run(session, chain_id, "test", requested_at=at, **values)
+
+
+def value_was_edited(session: Session, entry: Entry, at: datetime) -> None:
+    """A person saved another value for a login or linked credential: what its refusal stopped is due again."""
+    if entry.id in _credential_entries(session):
+        requeue_waiting_for(session, key_of_login(session, entry, entry.machine), at)
+
+
+def _credential_entries(session: Session) -> set[str]:
+    agents = session.execute(select(SyncAgent.login_entry_id, SyncAgent.linked_entry_id)).all()
+    links = session.scalars(select(SyncLink.linked_entry_id).where(SyncLink.linked_entry_id.is_not(None)))
+    return {entry_id for pair in agents for entry_id in pair if entry_id} | {each for each in links if each}

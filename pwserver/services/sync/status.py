@@ -1,0 +1,226 @@
+"""Sync Status: a cache of a pure function of facts, written by one function (rule 40)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zlib import crc32
+
+from flask import current_app
+from sqlalchemy import select
+from sqlalchemy.orm import scoped_session
+
+from pwserver.connectors.base import Means
+from pwserver.connectors.kinds import LINK_KINDS
+from pwserver.core.states import ChainFacts, LinkFacts, LinkState, Status, derive_status
+from pwserver.core.timing import Timing
+from pwserver.extensions import db
+from pwserver.models import Entry, EntryVersion, Incident, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.services.audit import record
+from pwserver.services.transaction import now
+from pwserver.sync.chain import COUNTING
+
+Session = scoped_session[Any]
+
+PLACE_MEANS = frozenset({Means.WRITTEN, Means.STARTED})
+
+
+def timing() -> Timing:
+    found: Timing = current_app.config["PWSERVER"].timing
+    return found
+
+
+def status_of(entry: Entry) -> tuple[Status, str]:
+    """The status of an entry and its detail in a few words, from the cache."""
+    chain = db.session.scalar(select(SyncChain).filter_by(entry_id=entry.id))
+    if chain is not None:
+        return Status(chain.status), chain.status_detail
+    from pwserver.core.passwords import TYPES
+
+    return (Status.NOT_SYNCED if TYPES[entry.type].link_kind else Status.UNSYNCABLE), ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The facts of a chain with what the detail and the clock need."""
+
+    chain: ChainFacts
+    links: Sequence[SyncLink]
+    current: str | None
+
+
+def read_facts(session: Session, chain: SyncChain) -> Facts:
+    """Everything the status of a chain depends on, read in the caller's transaction."""
+    agent = session.get(SyncAgent, chain.agent_id)
+    links = list(
+        session.scalars(
+            select(SyncLink)
+            .where(SyncLink.chain_id == chain.id, SyncLink.active)
+            .order_by(SyncLink.position, SyncLink.id)
+            .execution_options(populate_existing=True)
+        )
+    )
+    maybe = _maybes(session, links)
+    stages = {
+        stage: version
+        for version, stage in session.execute(
+            select(EntryVersion.id, EntryVersion.stage).where(
+                EntryVersion.entry_id == chain.entry_id, EntryVersion.stage.in_(("current", "pending"))
+            )
+        )
+    }
+    current, pending = stages.get("current"), stages.get("pending")
+    active = session.execute(
+        select(SyncRun.kind, SyncRun.state).where(SyncRun.chain_id == chain.id, SyncRun.state != "done")
+    ).all()
+    states = {state for kind, state in active if kind != "test"}
+    testing = {state for kind, state in active if kind == "test"}
+    facts = ChainFacts(
+        syncable=True,
+        enabled=chain.enabled,
+        running="running" in states or "running" in testing,
+        queued="queued" in states or "queued" in testing,
+        agent_usable=agent is not None and agent.state == "approved",
+        pending_somewhere=pending is not None
+        and any(link.holds_version_id == pending or pending in maybe.get(link.id, ()) for link in links),
+        links=[_link_facts(link, links, maybe, current, agent) for link in links],
+    )
+    return Facts(facts, links, current)
+
+
+def _maybes(session: Session, links: Sequence[SyncLink]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    rows = session.execute(
+        select(LinkMaybe.link_id, LinkMaybe.version_id).where(LinkMaybe.link_id.in_([link.id for link in links]))
+    )
+    for link_id, version_id in rows:
+        found.setdefault(link_id, []).append(version_id)
+    return found
+
+
+def _link_facts(
+    link: SyncLink,
+    links: Sequence[SyncLink],
+    maybe: dict[str, list[str]],
+    current: str | None,
+    agent: SyncAgent | None,
+) -> LinkFacts:
+    holds = current is not None and link.holds_version_id == current
+    proved = holds and link.proof_version_id == current and link.proof_rev == link.settings_rev
+    if link.is_account:
+        proved = proved and link.proof_means in COUNTING
+        proved_at = link.proved_at
+    else:
+        account = next((other for other in links if other.id == link.account_link_id), None)
+        proved = (
+            proved
+            and link.proof_means in PLACE_MEANS
+            and account is not None
+            and account.holds_version_id == current
+            and account.proof_version_id == current
+        )
+        times = [link.proved_at, account.proved_at if account else None]
+        proved_at = min(time for time in times if time) if all(times) else None
+    return LinkFacts(
+        state=LinkState(link.state),
+        holds_current=holds,
+        maybe=link.id in maybe,
+        proved=proved,
+        proved_at=proved_at,
+        configured=is_configured(link, agent),
+        never_proved_from_current=link.holds_version_id is None and link.starts_from_version_id == current,
+    )
+
+
+def is_configured(link: SyncLink, agent: SyncAgent | None) -> bool:
+    """Whether a link has what a change needs."""
+    kind = LINK_KINDS[link.kind]
+    linked = link.linked_entry_id or (agent and agent.linked_entry_id)
+    return bool(linked) or not kind.needs_linked
+
+
+def next_test(link_id: str, at: datetime) -> datetime:
+    """When a chain proved at ``at`` is tested again: due after 20 h, spread over 2 h by its id."""
+    spread = crc32(link_id.encode()) % 1000 / 1000
+    return at + timedelta(seconds=timing().test_due + spread * timing().test_spread)
+
+
+def refresh(session: Session, chain_id: str) -> Status:
+    """Recomputes and stores the status of a chain at the end of a transaction that changed a fact."""
+    session.flush()
+    chain = session.get_one(SyncChain, chain_id, populate_existing=True)
+    at = now()
+    facts = read_facts(session, chain)
+    fresh = timedelta(seconds=timing().proof_fresh)
+    status = derive_status(facts.chain, at, fresh)
+    detail = describe(status, facts)
+    proofs = [link.proved_at for link in facts.chain.links if link.proved_at]
+    chain.recheck_at = min(proofs) + fresh if proofs and status == Status.IN_SYNC else None
+    if chain.next_test_at is None and chain.enabled and proofs:
+        chain.next_test_at = next_test(chain.id, max(proofs))
+    if chain.status != status:
+        was, chain.status, chain.status_since = chain.status, status, at
+        entry = session.get_one(Entry, chain.entry_id)
+        record(session, None, "status", entry=entry, facts={"from": was, "to": str(status), "detail": detail})
+    chain.status_detail = detail
+    _incident(session, chain, status, facts, at)
+    session.flush()
+    return status
+
+
+def describe(status: Status, facts: Facts) -> str:
+    """The reason in a few words, for the column: "LAB-05 refused, LAB-04 no answer", after a change "39 of 40"."""
+    links = [link for link in facts.links if link.state != LinkState.MANAGED]
+    good = sum(1 for link in facts.chain.links if link.holds_current and not link.maybe and link.state not in BAD)
+    if status == Status.NOT_CONFIGURED:
+        missing = [
+            link.machine for link, fact in zip(facts.links, facts.chain.links, strict=True) if not fact.configured
+        ]
+        return f"{_names(missing)}: no linked credential"
+    if status != Status.OUT_OF_SYNC:
+        return ""
+    parts = [f"{good} of {len(links)}"]
+    for state, words in WORDS.items():
+        machines = [link.machine for link in links if link.state == state]
+        if machines:
+            parts.append(f"{_names(machines)} {words}")
+    return ", ".join(parts)
+
+
+BAD = frozenset({LinkState.REFUSED, LinkState.BLOCKED, LinkState.UNKNOWN, LinkState.SKIPPED})
+WORDS = {
+    LinkState.REFUSED: "refused",
+    LinkState.BLOCKED: "refused our login",
+    LinkState.UNKNOWN: "unknown",
+    LinkState.UNREACHABLE: "no answer",
+}
+
+
+def _names(machines: Sequence[str]) -> str:
+    unique = list(dict.fromkeys(machines))
+    return ", ".join(unique[:2]) + (f" and {len(unique) - 2} more" if len(unique) > 2 else "")
+
+
+def _incident(session: Session, chain: SyncChain, status: Status, facts: Facts, at: datetime) -> None:
+    """One open incident per chain: opened when it goes Out of Sync, over when it is In Sync, Pending Sync with nothing
+    under way, or switched off."""
+    found = session.scalar(select(Incident).where(Incident.chain_id == chain.id, Incident.closed_at.is_(None)))
+    if status == Status.OUT_OF_SYNC:
+        silent = all(link.state not in BAD for link in facts.links)
+        kind = "unreachable" if silent else "needs_override"
+        if found is None:
+            delay = timedelta(minutes=15) if silent else timedelta(0)
+            session.add(Incident(chain_id=chain.id, kind=kind, opened_at=at, mail_due_at=at + delay))
+        elif found.kind != kind and kind == "needs_override":
+            found.kind, found.mail_due_at = kind, at
+        return
+    over = {Status.IN_SYNC: "in_sync", Status.PENDING_SYNC: "pending", Status.NOT_SYNCED: "disabled"}
+    if found is not None and status in over and not (facts.chain.running or facts.chain.queued):
+        found.closed_at, found.closed_why = at, over[status]
+
+
+def recheck_due() -> list[str]:
+    """Chains whose status time alone has changed."""
+    return list(db.session.scalars(select(SyncChain.id).where(SyncChain.recheck_at <= now())))
