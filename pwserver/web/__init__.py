@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
+
 from flask import Flask
+
+from pwserver.extensions import csrf, htmx, limiter
+
+NOUNS = ("setup", "auth", "account", "vaults", "entries", "users", "agents")
+OTHERS = ("dashboard", "sync", "runs", "approve", "history", "lab")
 
 
 def init_app(app: Flask) -> None:
     """Registers blueprints, sign-in, CSRF, security headers and error pages."""
+    from pwserver.web import context, errors, guard, headers, session
+
+    config = app.config["PWSERVER"]
+    app.config.update(
+        WTF_CSRF_TIME_LIMIT=None,  # a form lives as long as its session: one that was open over lunch still works
+        RATELIMIT_STORAGE_URI=config.redis_url or "memory://",
+        RATELIMIT_SWALLOW_ERRORS=True,  # the database counts too; a dead queue server must not close the door
+        RATELIMIT_HEADERS_ENABLED=False,
+    )
+    headers.init_app(app)
+    session.init_app(app)
+    csrf.init_app(app)
+    htmx.init_app(app)
+    limiter.init_app(app)
+    guard.init_app(app)
+    errors.init_app(app)
+    context.init_app(app)
+    for noun in NOUNS + OTHERS:
+        if find_spec(f"pwserver.web.{noun}"):
+            app.register_blueprint(import_module(f"pwserver.web.{noun}").blueprint)

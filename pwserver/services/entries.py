@@ -1,0 +1,302 @@
+"""Passwords as people know them: create, edit General Settings, list, trash. Values go through ``values``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, or_, select
+
+from pwserver.core.errors import Conflict, Invalid
+from pwserver.core.passwords import TYPES, type_of
+from pwserver.core.secrets import Secret, check_value
+from pwserver.core.states import STATUS, Status
+from pwserver.extensions import db
+from pwserver.models import AppUser, Entry, EntryVersion, SyncAgent, SyncChain, SyncLink, SyncRun, Vault, new_id
+from pwserver.services.audit import record
+from pwserver.services.transaction import now, write
+from pwserver.services.values import AnySession, add_version
+
+TRASH_DAYS = 90
+DEFAULT_SSH_PORT = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """General Settings. ``domain``: for a device the fingerprint of its host key, else unused."""
+
+    name: str
+    type: str
+    user_name: str = ""
+    machine: str = ""
+    domain: str = ""
+    notes: str = ""
+
+
+LIMITS = {"name": 120, "user_name": 120, "machine": 255, "domain": 255, "notes": 10000}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A row of a vault's table. ``links``: how many active ones; ``good``: how many of them are in sync."""
+
+    entry: Entry
+    chain: SyncChain | None
+    status: Status
+    detail: str
+    links: int = 0
+    good: int = 0
+
+
+def create_entry(actor: AppUser, vault: Vault, settings: Settings, value: Secret) -> Entry:
+    """A new password with its first version, never sent anywhere. Raises :class:`Invalid`."""
+    check_value(value)
+    settings = _checked(settings)
+    with write() as session:
+        _refuse_name(session, vault.id, settings.name)
+        entry = Entry(id=new_id(), vault_id=vault.id, **_columns(settings))
+        session.add(entry)
+        session.flush()
+        add_version(session, entry, value, stage="current", origin="created", actor=actor)
+        record(session, actor, "password.created", entry=entry, facts={"type": entry.type})
+    return entry
+
+
+def edit_entry(actor: AppUser, entry: Entry, settings: Settings, *, row_version: int, owner: bool = False) -> None:
+    """Saves General Settings. ``owner``: whether the actor owns the vault, as whoever retargets Default Sync must.
+
+    Raises :class:`Conflict` when the form is stale, :class:`Invalid` when it cannot be saved.
+    """
+    settings = _checked(settings)
+    with write() as session:
+        row = session.get_one(Entry, entry.id, with_for_update=True)
+        if row.row_version != row_version or row.deleted_at:
+            raise Conflict()
+        changed = {name: value for name, value in _columns(settings).items() if getattr(row, name) != value}
+        if not changed:
+            return
+        if "name" in changed:
+            _refuse_name(session, row.vault_id, settings.name, but=row.id)
+        before = {name: getattr(row, name) for name in changed if name != "notes"}
+        chain = session.scalar(select(SyncChain).filter_by(entry_id=row.id))
+        if chain is not None:
+            _refuse_retarget(session, row, chain, changed, owner)
+        for name, value in changed.items():
+            setattr(row, name, value)
+        row.row_version += 1
+        session.flush()
+        if chain is not None and changed.keys() & {"machine", "user_name", "domain"}:
+            from pwserver.services import sync  # it reads entries: imported late
+
+            sync.follow_general_settings(session, actor, row)
+        record(session, actor, "password.edited", entry=row, facts={"fields": sorted(changed), "before": before})
+
+
+def trash_entry(actor: AppUser, entry: Entry, *, row_version: int) -> None:
+    """Into the trash for 90 days, with its chain, which rests. Refused while it is in use or a run is under way."""
+    with write() as session:
+        row = session.get_one(Entry, entry.id, with_for_update=True)
+        if row.row_version != row_version or row.deleted_at:
+            raise Conflict()
+        _refuse_in_use(session, row)
+        chain = session.scalar(select(SyncChain).filter_by(entry_id=row.id))
+        if chain is not None:
+            _refuse_busy(session, chain)
+            chain.enabled = False
+            chain.revision += 1
+        row.deleted_at = now()
+        row.row_version += 1
+        session.flush()
+        if chain is not None:
+            from pwserver.services.sync.status import refresh  # it reads entries: imported late
+
+            refresh(session, chain.id)
+        record(session, actor, "password.trashed", entry=row)
+
+
+def restore_entry(actor: AppUser, entry: Entry) -> None:
+    """Out of the trash. Its chain stays disabled: enabling it tests every link first."""
+    with write() as session:
+        row = session.get_one(Entry, entry.id, with_for_update=True)
+        if row.deleted_at is None:
+            raise Conflict("This password is not in the trash any more.")
+        _refuse_name(session, row.vault_id, row.name, but=row.id)
+        row.deleted_at = None
+        row.row_version += 1
+        record(session, actor, "password.restored", entry=row)
+
+
+def list_entries(vault: Vault, find: str = "") -> list[Listed]:
+    """The passwords of a vault: what needs a person first, then by name. ``find``: part of name, user or machine."""
+    query = (
+        select(Entry, SyncChain)
+        .outerjoin(SyncChain)
+        .where(Entry.vault_id == vault.id, Entry.deleted_at.is_(None))
+        .order_by(func.lower(Entry.name))
+    )
+    if find := find.strip().lower():
+        columns = (Entry.name, Entry.user_name, Entry.machine)
+        query = query.where(or_(*(func.lower(column).contains(find, autoescape=True) for column in columns)))
+    rows = db.session.execute(query).tuples().all()
+    counts = _link_counts([chain.id for _, chain in rows if chain])
+    listed = [_listed(entry, chain, *counts.get(chain.id if chain else "", (0, 0))) for entry, chain in rows]
+    order = list(STATUS)
+    return sorted(listed, key=lambda one: (not STATUS[one.status].loud, order.index(one.status)))
+
+
+def _listed(entry: Entry, chain: SyncChain | None, links: int = 0, good: int = 0) -> Listed:
+    if chain is None:
+        status = Status.NOT_SYNCED if type_of(entry.type).link_kind else Status.UNSYNCABLE
+        return Listed(entry, None, status, "")
+    return Listed(entry, chain, Status(chain.status), chain.status_detail, links, good)
+
+
+def standing(entry: Entry) -> Listed:
+    """How one entry stands: the same words as in its vault's table."""
+    chain = db.session.scalar(select(SyncChain).filter_by(entry_id=entry.id))
+    return _listed(entry, chain, *_link_counts([chain.id] if chain else []).get(chain.id if chain else "", (0, 0)))
+
+
+def _link_counts(chain_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Active links and those in sync, by chain; links that Windows manages count as neither."""
+    rows = db.session.execute(
+        select(SyncLink.chain_id, SyncLink.state, func.count())
+        .where(SyncLink.chain_id.in_(chain_ids), SyncLink.active, SyncLink.state != "managed")
+        .group_by(SyncLink.chain_id, SyncLink.state)
+    )
+    found: dict[str, tuple[int, int]] = {}
+    for chain_id, state, number in rows.tuples():
+        links, good = found.get(chain_id, (0, 0))
+        found[chain_id] = (links + number, good + (number if state in ("in_sync", "updated") else 0))
+    return found
+
+
+def trash(vault: Vault) -> list[Entry]:
+    oldest = now() - timedelta(days=TRASH_DAYS)
+    return list(
+        db.session.scalars(
+            select(Entry)
+            .where(Entry.vault_id == vault.id, Entry.deleted_at > oldest)
+            .order_by(Entry.deleted_at.desc(), Entry.id)
+        )
+    )
+
+
+def versions(entry: Entry) -> list[EntryVersion]:
+    """All versions but those that were never used, newest first."""
+    query = select(EntryVersion).filter_by(entry_id=entry.id).where(EntryVersion.stage != "discarded")
+    return list(db.session.scalars(query.order_by(EntryVersion.number.desc())))
+
+
+def find_entry(vault_name: str, name: str) -> Entry | None:
+    """By ``Vault/Password name``, as the command line has it."""
+    return db.session.scalar(
+        select(Entry)
+        .join(Vault)
+        .where(func.lower(Vault.name) == vault_name.strip().lower(), func.lower(Entry.name) == name.strip().lower())
+        .where(Entry.deleted_at.is_(None), Vault.deleted_at.is_(None))
+    )
+
+
+def primary_kind(entry: Entry, agent: SyncAgent | None = None) -> str | None:
+    """The link kind of Default Sync: what the type says, but *remote* when the machine is not the agent's own."""
+    kind = type_of(entry.type).link_kind
+    if kind == "standalone_windows" and agent and agent.machine.lower() != entry.machine.lower():
+        return "remote_windows"
+    return kind
+
+
+def primary_settings(entry: Entry, agent: SyncAgent | None = None) -> dict[str, Any]:
+    """The settings of the Default Sync link, derived from General Settings; {} for a type that nothing can change."""
+    kind = primary_kind(entry, agent)
+    if kind == "standalone_windows":
+        return {"user_name": entry.user_name}
+    if kind == "remote_windows":
+        return {"machine": entry.machine, "user_name": entry.user_name}
+    if kind == "device_ssh":
+        host, port = split_address(entry.machine)
+        return {"host": host, "port": port, "user_name": entry.user_name, "host_key": entry.domain}
+    return {}
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """``host``, ``host:port`` or ``[v6]:port``. Raises :class:`Invalid` beside the field *machine*."""
+    host, port = text, ""
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]")
+        port = port.removeprefix(":")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise Invalid("After the colon stands the port, a number from 1 to 65535.", field="machine")
+    return host, int(port) if port else DEFAULT_SSH_PORT
+
+
+def _columns(settings: Settings) -> dict[str, str]:
+    return {column.name: getattr(settings, column.name) for column in fields(settings)}
+
+
+def _checked(settings: Settings) -> Settings:
+    """The same, blanks at the ends taken off. Raises :class:`Invalid`."""
+    cleaned = Settings(**{name: value.strip() for name, value in _columns(settings).items()})
+    if cleaned.type not in TYPES:
+        raise Invalid("Choose a type from the list.", field="type")
+    if not cleaned.name:
+        raise Invalid("Type a name, as you will look for it.", field="name")
+    for name, limit in LIMITS.items():
+        if len(getattr(cleaned, name)) > limit:
+            raise Invalid(f"At most {limit} characters.", field=name)
+    kind = TYPES[cleaned.type]
+    if "machine" in kind.needs and not cleaned.machine:
+        raise Invalid(f"{kind.machine}: type where this account lives.", field="machine")
+    if "user_name" in kind.needs and not cleaned.user_name:
+        raise Invalid("Type the user name of the account.", field="user_name")
+    if kind.link_kind == "standalone_windows" and any(c in cleaned.machine for c in "\\/ :"):
+        raise Invalid("Only the name of the machine, for example LAB-01.", field="machine")
+    if kind.link_kind == "device_ssh":
+        split_address(cleaned.machine)
+    return cleaned
+
+
+def _refuse_name(session: AnySession, vault_id: str, name: str, but: str = "") -> None:
+    same = select(Entry.id).where(
+        Entry.vault_id == vault_id, func.lower(Entry.name) == name.lower(), Entry.deleted_at.is_(None), Entry.id != but
+    )
+    if session.scalar(same):
+        raise Invalid("This vault has a password of this name already.", field="name")
+
+
+def _refuse_retarget(
+    session: AnySession, entry: Entry, chain: SyncChain, changed: dict[str, str], owner: bool
+) -> None:
+    """Rule 34: who decides where a password is sent must own its vault; a run keeps the target it started with."""
+    if "type" in changed:
+        raise Invalid(
+            "This password is kept in sync as what it is. For another type make a new password.", field="type"
+        )
+    if moved := changed.keys() & {"machine", "user_name", "domain"}:
+        field = sorted(moved)[0]
+        if not owner:
+            raise Invalid("Only an owner of this vault may say where the password is sent.", field=field)
+        _refuse_busy(session, chain)
+
+
+def _refuse_busy(session: AnySession, chain: SyncChain) -> None:
+    active = select(SyncRun.number).where(SyncRun.chain_id == chain.id, SyncRun.state != "done")
+    if (number := session.scalar(active.limit(1))) is not None:
+        raise Conflict(f"Run {number} is under way. Nothing was changed. Wait for its end or cancel it, then try again.")
+
+
+def _refuse_in_use(session: AnySession, entry: Entry) -> None:
+    """Rule 35. The words do not name what the person may not see."""
+    agent = select(SyncAgent.id).where(or_(SyncAgent.login_entry_id == entry.id, SyncAgent.linked_entry_id == entry.id))
+    if session.scalar(agent.limit(1)):
+        raise Conflict(
+            "A sync agent logs on with this password. Nothing was changed. An organization administrator can give the "
+            "agent another one first."
+        )
+    link = select(SyncLink.id).where(SyncLink.linked_entry_id == entry.id, SyncLink.active)
+    if session.scalar(link.limit(1)):
+        raise Conflict("Other passwords are changed with this one as linked credential. Nothing was changed. Take it out there first.")
