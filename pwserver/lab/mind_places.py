@@ -1,0 +1,272 @@
+"""The Python mind's operations on tasks and services, which store a copy of an account's password."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pwserver.lab import calls
+from pwserver.lab.model.machines import AUTHENTICATED, BATCH, EVERYONE, SERVICE
+
+if TYPE_CHECKING:
+    from pwserver.lab.python_mind import Mind
+
+SYSTEM_SIDS = ("S-1-5-18", "S-1-5-19", "S-1-5-20")
+
+
+def iso(unix: float) -> str:
+    """UTC, whole seconds, rounded down."""
+    return datetime.fromtimestamp(unix // 1, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _sid(mind: Mind, name: str) -> str:
+    """What a name, or a SID written as such, resolves to here; "" when nothing is called so."""
+    if name.upper().startswith("S-1-"):
+        return name
+    return str(mind.ask("LookupAccountNameW", name=name)["sid"] or "")
+
+
+def _managed(run_as: str, sid: str) -> str:
+    if sid in SYSTEM_SIDS:
+        return "system"
+    if sid.startswith("S-1-5-80-"):
+        return "virtual"
+    return "gmsa" if run_as.endswith("$") else ""
+
+
+def _has_right(mind: Mind, sid: str, right: str) -> bool | None:
+    """Whether the account or a group it is in here holds the right, and none of them is denied it."""
+    named = mind.ask("LookupAccountSidW", sid=sid)
+    if named["code"]:
+        return None
+    groups = mind.ask("NetUserGetLocalGroups", user=f"{named['domain']}\\{named['name']}")["groups"] or []
+    held: set[str] = set()
+    for one in (sid, EVERYONE, AUTHENTICATED, *groups):
+        held |= set(mind.ask("LsaEnumerateAccountRights", sid=one)["rights"] or [])
+    return right in held and right.replace("Se", "SeDeny", 1) not in held
+
+
+def _place(mind: Mind, run_as: str, right: str, **facts: Any) -> dict[str, Any]:
+    """The place's facts, and who it runs as beside whom the link says."""
+    sid, account = _sid(mind, run_as), _sid(mind, mind.params["account"])
+    managed = _managed(run_as, sid)
+    place = {
+        "name": mind.params["name"],
+        "run_as": run_as,
+        "run_as_sid": sid,
+        "account_sid": account,
+        "right": None if managed or not account else _has_right(mind, account, right),
+        "managed": managed,
+        "cluster": False,
+        "dependents": [],
+        "suggestion": "",
+    }
+    mind.answer["place"] = place | facts
+    return mind.answer["place"]  # type: ignore[no-any-return]
+
+
+def _check_identity(mind: Mind, place: dict[str, Any], no_right: str) -> None:
+    """It runs as the link's account, and that account may run it. Identities are compared as SIDs."""
+    told = mind.params["account_sid"]
+    if not place["account_sid"]:
+        mind.stop("no_account", calls.NO_SUCH_NAME)
+    if place["run_as_sid"] != place["account_sid"] or told not in ("", place["account_sid"]):
+        mind.stop("run_as_differs")
+    if place["right"] is False:
+        mind.stop(no_right)
+
+
+# tasks
+
+
+def _read_task(mind: Mind) -> dict[str, Any]:
+    mind.answer["stage"] = "facts"
+    task = mind.ask("GetTask", path=mind.params["name"])
+    if task["hresult"]:
+        mind.stop("no_task", task["hresult"])
+    _task_facts(mind, task)
+    return task
+
+
+def _task_facts(mind: Mind, task: dict[str, Any]) -> dict[str, Any]:
+    return _place(
+        mind,
+        task["user_id"],
+        BATCH,
+        stores_password=task["logon_type"] in calls.STORES_PASSWORD,
+        enabled=task["enabled"],
+        state=calls.TASK_STATES[task["state"]],
+        last_start=None if task["last_run"] is None else iso(task["last_run"]),
+        last_result=task["last_result"],
+    )
+
+
+def read_task(mind: Mind) -> None:
+    _read_task(mind)
+    mind.answer["stage"] = "done"
+
+
+def set_task(mind: Mind) -> None:
+    """Registers the same definition with the value, then reads it back."""
+    task = _read_task(mind)
+    place, value = mind.answer["place"], mind.secrets["value"]
+    if place["managed"]:
+        mind.stop("managed", calls.MANAGED)
+    if not place["stores_password"]:
+        mind.stop("stores_no_password")
+    _check_identity(mind, place, "no_batch_right")
+    if not value:
+        mind.stop("blank")
+    mind.enter_write("set")
+    code = mind.ask(
+        "RegisterTaskDefinition",
+        path=mind.params["name"],
+        flags=calls.TASK_UPDATE | calls.TASK_IGNORE_REGISTRATION_TRIGGERS,
+        user=task["user_id"],
+        password=value,
+        logon_type=task["logon_type"],
+        sddl=task["sddl"],
+        definition=task["definition"],
+    )["hresult"]
+    mind.answer["write_code"] = code
+    if code:  # also the two success codes with which a task is stored and never starts
+        mind.stop("", code)
+    mind.answer["stage"] = "verify"
+    again = mind.ask("GetTask", path=mind.params["name"])
+    if again["hresult"]:
+        mind.stop("", again["hresult"])
+    now = _task_facts(mind, again)
+    same = now["run_as_sid"] == place["run_as_sid"] and again["logon_type"] == task["logon_type"]
+    if not same or now["enabled"] != place["enabled"]:
+        mind.stop("internal")
+    mind.answer["stage"] = "done"
+
+
+# services
+
+
+def _read_service(mind: Mind) -> str:
+    """Reads the service into the answer; its start name."""
+    mind.answer["stage"] = "facts"
+    name = mind.params["name"]
+    config = mind.ask("QueryServiceConfigW", name=name)
+    if config["code"]:
+        key = mind.ask("GetServiceKeyNameW", display=name)
+        if not key["code"]:
+            _suggest(mind, key["name"])
+        mind.stop("no_service" if config["code"] == calls.NO_SUCH_SERVICE else "", config["code"])
+    status = mind.ask("QueryServiceStatusEx", name=name)
+    started = mind.ask("GetProcessTimes", pid=status["pid"])["unix"] if status["pid"] else None
+    run_as = config["start_name"]
+    place = _place(
+        mind,
+        run_as,
+        SERVICE,
+        stores_password=True,
+        enabled=config["start_type"] != 4,
+        state=calls.SERVICE_STATES[status["state"]],
+        last_start=None if started is None else iso(started),
+        last_result=status["exit_code"],
+        cluster=_in_cluster(mind, name),
+        dependents=mind.ask("EnumDependentServicesW", name=name)["names"],
+    )
+    place["stores_password"] = not place["managed"]
+    return str(run_as)
+
+
+def _suggest(mind: Mind, name: str) -> None:
+    mind.answer["place"] = {
+        "name": mind.params["name"], "run_as": "", "run_as_sid": "", "account_sid": "", "stores_password": False,
+        "right": None, "enabled": False, "state": "", "last_start": None, "last_result": None, "managed": "",
+        "cluster": False, "dependents": [], "suggestion": name,
+    }  # fmt: skip
+
+
+def _in_cluster(mind: Mind, name: str) -> bool:
+    for resource in mind.ask("RegEnumKey", key=calls.CLUSTER_RESOURCES)["names"] or []:
+        key = f"{calls.CLUSTER_RESOURCES}\\{resource}\\Parameters"
+        owned = mind.ask("RegGetValue", key=key, value="ServiceName")["value"]
+        if owned is not None and owned.casefold() == name.casefold():
+            return True
+    return False
+
+
+def read_service(mind: Mind) -> None:
+    _read_service(mind)
+    mind.answer["stage"] = "done"
+
+
+def _check_service(mind: Mind) -> str:
+    start_name = _read_service(mind)
+    if mind.answer["place"]["managed"]:
+        mind.stop("managed", calls.MANAGED)
+    _check_identity(mind, mind.answer["place"], "no_service_right")
+    return start_name
+
+
+def set_service(mind: Mind) -> None:
+    """Stores the value under the very name it runs as; the service goes on running with the old one."""
+    start_name, value = _check_service(mind), mind.secrets["value"]
+    if not value:
+        mind.stop("blank")
+    mind.enter_write("set")
+    code = mind.ask("ChangeServiceConfigW", name=mind.params["name"], start_name=start_name, password=value)["code"]
+    mind.answer["write_code"] = code
+    if code:
+        mind.stop("", code)
+    before = mind.answer["place"]["run_as_sid"]
+    _read_service(mind)
+    mind.answer["stage"] = "verify"
+    if mind.answer["place"]["run_as_sid"] != before:
+        mind.stop("internal")
+    mind.answer["stage"] = "done"
+
+
+def restart_service(mind: Mind) -> None:
+    """Stops dependents and service, then starts what it stopped, whatever the clock says by then."""
+    _check_service(mind)
+    place, name = mind.answer["place"], mind.params["name"]
+    if place["cluster"]:
+        mind.stop("cluster_resource")
+    if place["state"] != "running":
+        mind.stop("not_running")
+    if place["dependents"] and not mind.params["dependents"]:
+        mind.stop("dependents_running", calls.DEPENDENTS_RUNNING)
+    stopped: list[str] = []
+    code = 0
+    for one in [*place["dependents"], name]:
+        if not stopped:
+            mind.enter_write("restart")
+        elif not mind.in_time():
+            _start(mind, stopped)
+            mind.answer["write_code"] = 0
+            mind.stop("ttl")
+        code = mind.ask("ControlService", name=one, control=calls.SERVICE_CONTROL_STOP)["code"]
+        if code:
+            break
+        stopped.append(one)
+    if code:
+        _start(mind, stopped)
+        mind.answer["write_code"] = code
+        mind.stop("", code)
+    failed = _start(mind, stopped)
+    mind.answer["write_code"] = failed
+    _read_service(mind)
+    mind.answer["stage"] = "verify"
+    if failed:
+        mind.stop("did_not_start", failed)
+    mind.answer["stage"] = "done"
+
+
+def _start(mind: Mind, stopped: list[str]) -> int:
+    """Starts what was stopped, last stopped first: the first code that is not 0.
+
+    After a failed logon nothing more is started: a dependent would try that logon again, and each costs a try.
+    """
+    first = 0
+    for one in reversed(stopped):
+        code = mind.ask("StartServiceW", name=one)["code"]
+        first = first or int(code)
+        if code == calls.SERVICE_LOGON_FAILED:
+            break
+    return first
