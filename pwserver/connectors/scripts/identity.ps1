@@ -1,0 +1,4 @@
+# Who the machine is. Counts nothing, writes nothing.
+$psrvThis = 'identity'
+$psrvLocal = $false
+$psrvOperation = { $answer['stage'] = 'done' }

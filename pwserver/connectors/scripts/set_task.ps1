@@ -1,0 +1,37 @@
+# Stores the value in a scheduled task: the same definition, identity, logon type and security, and no trigger fires.
+$psrvThis = 'set_task'
+$psrvLocal = $false
+$psrvOperation = {
+  Read-PsrvTask
+  Stop-PsrvManaged
+  if (-not $answer['place']['stores_password']) { Stop-Psrv 'stores_no_password' 0 }
+  Stop-PsrvOtherIdentity
+  if ($answer['place']['right'] -eq $false) { Stop-Psrv 'no_batch_right' 0 }
+  if ($psrvSecure['value'].Length -eq 0) { Stop-Psrv 'blank' 0 }
+  $task = $psrvState['task']
+  $folder = $psrvState['folder']
+  $definition = $task.Definition
+  $type = [int]$definition.Principal.LogonType
+  $security = $task.GetSecurityDescriptor(7)
+  $before = $answer['place']
+  $user = $before['run_as']
+  if ($user -like 'S-1-*') { $user = [PsrvNative]::FindName($user)['name'] }
+  Enter-PsrvWrite 'set'
+  $code = 0
+  $pointer = [Runtime.InteropServices.Marshal]::SecureStringToBSTR($psrvSecure['value'])
+  try {
+    # TASK_UPDATE and TASK_IGNORE_REGISTRATION_TRIGGERS
+    $made = $folder.RegisterTaskDefinition($task.Name, $definition, 36, $user, [Runtime.InteropServices.Marshal]::PtrToStringBSTR($pointer), $type, $security)
+    # two successes that mean failure: saved, and it never starts
+    $result = [long]$made.LastTaskResult
+    if ($result -ne $before['last_result'] -and ($result -eq 267035 -or $result -eq 267036)) { $code = $result }
+  }
+  catch { $code = Get-PsrvCode $_.Exception }
+  finally { [Runtime.InteropServices.Marshal]::ZeroFreeBSTR($pointer) }
+  $answer['write_code'] = [long]$code
+  if ($code -ne 0) { Stop-Psrv '' $code }
+  Read-PsrvTask
+  $answer['stage'] = 'verify'
+  if ($answer['place']['run_as_sid'] -cne $before['run_as_sid'] -or -not $answer['place']['stores_password']) { Stop-Psrv 'run_as_differs' 0 }
+  $answer['stage'] = 'done'
+}

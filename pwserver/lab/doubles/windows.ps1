@@ -1,0 +1,108 @@
+# The parts of Windows that the scripts reach without P/Invoke, as the practice lab answers them: PowerShell's own version
+# and language mode, the Schedule.Service object, remote sessions. Put before a shipped script, which stays as it is.
+# One line of JSON per call over the Unix socket named by PSRV_LAB_SOCKET, one line of JSON back.
+[void][Reflection.Assembly]::LoadWithPartialName('System.Web.Extensions')
+$LabSocket = [Net.Sockets.Socket]::new([Net.Sockets.AddressFamily]::Unix, [Net.Sockets.SocketType]::Stream, [Net.Sockets.ProtocolType]::Unspecified)
+$LabSocket.Connect([Net.Sockets.UnixDomainSocketEndPoint]::new($env:PSRV_LAB_SOCKET))
+class Lab {
+  static $Stream; static $Reader; static $Json
+  static [object] Ask([string]$name, $with) {
+    $line = [Text.Encoding]::UTF8.GetBytes([Lab]::Json.Serialize(@{ name = $name; args = $with }) + "`n")
+    [Lab]::Stream.Write($line, 0, $line.Length)
+    return [Lab]::Json.DeserializeObject([Lab]::Reader.ReadLine())
+  }
+  static [int] Number([long]$code) {
+    if ($code -gt 2147483647) { $code -= 4294967296 }
+    return [int]$code
+  }
+}
+[Lab]::Stream = [Net.Sockets.NetworkStream]::new($LabSocket)
+[Lab]::Reader = [IO.StreamReader]::new([Lab]::Stream)
+[Lab]::Json = New-Object Web.Script.Serialization.JavaScriptSerializer
+
+# ---- the task scheduler ----
+class LabPrincipal { [string]$UserId; [int]$LogonType }
+class LabDefinition { [LabPrincipal]$Principal; [object]$Raw }
+class LabTask {
+  [string]$Name; [string]$Path; [LabDefinition]$Definition; [bool]$Enabled; [int]$State; [DateTime]$LastRunTime; [int]$LastTaskResult; [string]$Sddl
+  LabTask([string]$path, $told) {
+    $this.Path = $path; $this.Name = $path.Substring($path.LastIndexOf('\') + 1)
+    $this.Definition = [LabDefinition]::new()
+    $this.Definition.Raw = $told['definition']
+    $this.Definition.Principal = [LabPrincipal]::new()
+    $this.Definition.Principal.UserId = $told['user_id']
+    $this.Definition.Principal.LogonType = $told['logon_type']
+    $this.Enabled = $told['enabled']; $this.State = $told['state']; $this.Sddl = $told['sddl']
+    $this.LastTaskResult = [Lab]::Number($told['last_result'])
+    $this.LastRunTime = [DateTime]::new(1899, 12, 30)
+    if ($null -ne $told['last_run']) { $this.LastRunTime = [DateTimeOffset]::FromUnixTimeMilliseconds([long]([double]$told['last_run'] * 1000)).LocalDateTime }
+  }
+  [string] GetSecurityDescriptor([int]$what) { return $this.Sddl }
+}
+class LabFolder {
+  [string]$Path
+  LabFolder([string]$path) { $this.Path = $path }
+  [object] GetTask([string]$name) {
+    $full = $this.Path.TrimEnd('\') + '\' + $name
+    $told = [Lab]::Ask('GetTask', @{ path = $full })
+    if ($told['hresult'] -ne 0) { throw [Runtime.InteropServices.COMException]::new('The task scheduler refused.', [Lab]::Number($told['hresult'])) }
+    return [LabTask]::new($full, $told)
+  }
+  [object] RegisterTaskDefinition([string]$name, $definition, [int]$flags, $user, $password, [int]$logon, $security) {
+    $full = $this.Path.TrimEnd('\') + '\' + $name
+    $told = [Lab]::Ask('RegisterTaskDefinition', @{ path = $full; flags = $flags; user = $user; password = $password; logon_type = $logon; sddl = $security; definition = $definition.Raw })
+    # Windows throws failures only; a success that never starts comes back as a task
+    if ($told['hresult'] -ge 2147483648) { throw [Runtime.InteropServices.COMException]::new('The task scheduler refused.', [Lab]::Number($told['hresult'])) }
+    $made = $this.GetTask($name)
+    if ($told['hresult'] -ne 0) { $made.LastTaskResult = $told['hresult'] }
+    return $made
+  }
+}
+class LabScheduler { [void] Connect() { } [object] GetFolder([string]$path) { return [LabFolder]::new($path) } }
+
+# the body is kept: a FunctionInfo would follow the redefinition
+$LabNewObject = Get-Command New-Object
+if ($LabNewObject.CommandType -eq 'Function') { $LabNewObject = $LabNewObject.ScriptBlock }
+function New-Object {
+  param([Parameter(Position = 0)][string]$TypeName, [Parameter(Position = 1)][object[]]$ArgumentList, [string]$ComObject)
+  if ($ComObject -eq 'Schedule.Service') { return [LabScheduler]::new() }
+  , (& $LabNewObject @PSBoundParameters)
+}
+
+# ---- remote sessions: what runs in one asks the other machine, as the other account ----
+function Stop-Lab([string]$what, [long]$code) {
+  $refusal = [Management.Automation.Remoting.PSRemotingTransportException]::new($what)
+  $refusal.ErrorCode = [Lab]::Number($code)
+  throw $refusal
+}
+function New-PSSessionOption { param([int]$OpenTimeout, [int]$OperationTimeout, [switch]$NoMachineProfile) return @{} }
+function New-PSSession {
+  param([string]$ComputerName, [pscredential]$Credential, $Authentication, [switch]$UseSSL, $SessionOption)
+  $how = 'negotiate'
+  if ($UseSSL) { $how = 'ssl' } elseif ($Authentication -eq 'Kerberos') { $how = 'kerberos' }
+  $told = [Lab]::Ask('NewPSSession', @{ computer = $ComputerName; user = $Credential.UserName; password = $Credential.GetNetworkCredential().Password; auth = $how })
+  if ($told['code'] -ne 0) { Stop-Lab 'Connecting to the remote server failed.' $told['code'] }
+  return $told
+}
+function Invoke-Command {
+  param($Session, [scriptblock]$ScriptBlock, $ArgumentList)
+  $payload = [Net.NetworkCredential]::new('', $ArgumentList[1]).Password
+  $told = [Lab]::Ask('lab:enter', @{ session = $Session['session']; script = $ArgumentList[0]; payload = $payload })
+  if ($told['code'] -ne 0) { Stop-Lab 'The connection to the remote server was lost.' $told['code'] }
+  $here = $PSVersionTable['PSVersion']
+  $PSVersionTable['PSVersion'] = [version]$told['ps_version']
+  if ($told['language_mode'] -ne 'FullLanguage') { $ScriptBlock = { '{"psrv":"language_mode"}' } }
+  try { $out = @(& $ScriptBlock @ArgumentList) }
+  finally {
+    $PSVersionTable['PSVersion'] = $here
+    $left = [Lab]::Ask('lab:leave', @{ session = $Session['session']; payload = $payload })
+  }
+  if ($left['code'] -ne 0) { Stop-Lab 'The connection to the remote server was lost.' $left['code'] }
+  return $out
+}
+function Remove-PSSession { [CmdletBinding()] param($Session) }
+
+# ---- the shell itself ----
+$LabShell = [Lab]::Ask('PowerShellHost', @{})
+$PSVersionTable['PSVersion'] = [version]$LabShell['ps_version']
+if ($LabShell['language_mode'] -ne 'FullLanguage') { $ExecutionContext.SessionState.LanguageMode = $LabShell['language_mode'] }
