@@ -48,7 +48,7 @@ def generate(recipe: Recipe = Recipe()) -> Secret:  # noqa: B008  # frozen
     if not SHORTEST <= recipe.length <= LONGEST:
         raise Invalid(f"Choose a length from {SHORTEST} to {LONGEST}.", field="length")
     letters = "".join(recipe.kinds)
-    # Drawn anew until every kind is there: each such value stays equally likely, which placing one by force would not do.
+    # Drawn anew until every kind is there, so that each such value stays equally likely; placing one would not do that.
     while True:
         text = "".join(secrets.choice(letters) for _ in range(recipe.length))
         if all(any(character in kind for character in text) for kind in recipe.kinds):

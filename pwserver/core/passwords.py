@@ -39,7 +39,7 @@ TYPES: dict[str, EntryType] = {
             "Device Password",
             "Device",
             "device_ssh",
-            "Device address",
+            "Device name",
             ("machine", "user_name"),
             "An account of a switch, printer or server that is reached over SSH.",
         ),

@@ -76,6 +76,25 @@ LINK: dict[LinkState, Row] = {
 }
 
 
+class Health(StrEnum):
+    """What a sync agent answered last."""
+
+    UNTESTED = "untested"
+    HEALTHY = "healthy"
+    BLOCKED = "blocked"
+    UNREACHABLE = "unreachable"
+    UNKNOWN = "unknown"
+
+
+HEALTH: dict[Health, Row] = {
+    Health.UNTESTED: Row("Not tested yet", "off", "dash-circle"),
+    Health.HEALTHY: Row("Healthy", "ok", "check-circle-fill"),
+    Health.BLOCKED: Row("Blocked", "own", "door-closed-fill", loud=True),
+    Health.UNREACHABLE: Row("Unreachable", "warn", "cloud-slash-fill"),
+    Health.UNKNOWN: Row("Unknown", "ask", "question-diamond-fill"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class LinkFacts:
     """What the status needs to know of one active link.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,22 +21,26 @@ from pwserver.services.transaction import now, write
 from pwserver.services.values import AnySession, add_version
 
 TRASH_DAYS = 90
-DEFAULT_SSH_PORT = 22
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """General Settings. ``domain``: for a device the fingerprint of its host key, else unused."""
+    """General Settings. ``port`` and ``host_key`` (``SHA256:…``) belong to devices."""
 
     name: str
     type: str
     user_name: str = ""
     machine: str = ""
     domain: str = ""
+    port: int = 22
+    host_key: str = ""
     notes: str = ""
 
 
 LIMITS = {"name": 120, "user_name": 120, "machine": 255, "domain": 255, "notes": 10000}
+PLACE = frozenset({"machine", "user_name", "domain", "port", "host_key"})
+"""The columns that say where a password is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +92,10 @@ def edit_entry(actor: AppUser, entry: Entry, settings: Settings, *, row_version:
             setattr(row, name, value)
         row.row_version += 1
         session.flush()
-        if chain is not None and changed.keys() & {"machine", "user_name", "domain"}:
-            from pwserver.services import sync  # it reads entries: imported late
+        if chain is not None and changed.keys() & PLACE:
+            from pwserver.services.sync import chains  # imported late: few edits touch a chain
 
-            sync.follow_general_settings(session, actor, row)
+            chains.general_settings_changed(session, actor, row)
         record(session, actor, "password.edited", entry=row, facts={"fields": sorted(changed), "before": before})
 
 
@@ -110,7 +115,7 @@ def trash_entry(actor: AppUser, entry: Entry, *, row_version: int) -> None:
         row.row_version += 1
         session.flush()
         if chain is not None:
-            from pwserver.services.sync.status import refresh  # it reads entries: imported late
+            from pwserver.services.sync.status import refresh
 
             refresh(session, chain.id)
         record(session, actor, "password.trashed", entry=row)
@@ -200,47 +205,21 @@ def find_entry(vault_name: str, name: str) -> Entry | None:
     )
 
 
-def primary_kind(entry: Entry, agent: SyncAgent | None = None) -> str | None:
-    """The link kind of Default Sync: what the type says, but *remote* when the machine is not the agent's own."""
-    kind = type_of(entry.type).link_kind
-    if kind == "standalone_windows" and agent and agent.machine.lower() != entry.machine.lower():
-        return "remote_windows"
-    return kind
+def settings_of(entry: Entry) -> Settings:
+    """General Settings as they stand, for the form."""
+    return Settings(
+        entry.name, entry.type, entry.user_name, entry.machine, entry.domain, entry.port, entry.host_key, entry.notes
+    )
 
 
-def primary_settings(entry: Entry, agent: SyncAgent | None = None) -> dict[str, Any]:
-    """The settings of the Default Sync link, derived from General Settings; {} for a type that nothing can change."""
-    kind = primary_kind(entry, agent)
-    if kind == "standalone_windows":
-        return {"user_name": entry.user_name}
-    if kind == "remote_windows":
-        return {"machine": entry.machine, "user_name": entry.user_name}
-    if kind == "device_ssh":
-        host, port = split_address(entry.machine)
-        return {"host": host, "port": port, "user_name": entry.user_name, "host_key": entry.domain}
-    return {}
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """``host``, ``host:port`` or ``[v6]:port``. Raises :class:`Invalid` beside the field *machine*."""
-    host, port = text, ""
-    if text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        port = port.removeprefix(":")
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise Invalid("After the colon stands the port, a number from 1 to 65535.", field="machine")
-    return host, int(port) if port else DEFAULT_SSH_PORT
-
-
-def _columns(settings: Settings) -> dict[str, str]:
-    return {column.name: getattr(settings, column.name) for column in fields(settings)}
+def _columns(settings: Settings) -> dict[str, Any]:
+    return {field.name: getattr(settings, field.name) for field in fields(settings)}
 
 
 def _checked(settings: Settings) -> Settings:
     """The same, blanks at the ends taken off. Raises :class:`Invalid`."""
-    cleaned = Settings(**{name: value.strip() for name, value in _columns(settings).items()})
+    typed = {name: value.strip() if isinstance(value, str) else value for name, value in _columns(settings).items()}
+    cleaned = replace(settings, **typed)
     if cleaned.type not in TYPES:
         raise Invalid("Choose a type from the list.", field="type")
     if not cleaned.name:
@@ -256,8 +235,15 @@ def _checked(settings: Settings) -> Settings:
     if kind.link_kind == "standalone_windows" and any(c in cleaned.machine for c in "\\/ :"):
         raise Invalid("Only the name of the machine, for example LAB-01.", field="machine")
     if kind.link_kind == "device_ssh":
-        split_address(cleaned.machine)
+        _check_device(cleaned)
     return cleaned
+
+
+def _check_device(settings: Settings) -> None:
+    if not 0 < settings.port < 65536:
+        raise Invalid("A port is a number from 1 to 65535; SSH is usually 22.", field="port")
+    if not _FINGERPRINT.fullmatch(settings.host_key):
+        raise Invalid("The fingerprint of its host key: SHA256: and 43 characters.", field="host_key")
 
 
 def _refuse_name(session: AnySession, vault_id: str, name: str, but: str = "") -> None:
@@ -276,17 +262,16 @@ def _refuse_retarget(
         raise Invalid(
             "This password is kept in sync as what it is. For another type make a new password.", field="type"
         )
-    if moved := changed.keys() & {"machine", "user_name", "domain"}:
-        field = sorted(moved)[0]
+    if moved := changed.keys() & PLACE:
         if not owner:
-            raise Invalid("Only an owner of this vault may say where the password is sent.", field=field)
+            raise Invalid("Only an owner of this vault may say where the password is sent.", field=min(moved))
         _refuse_busy(session, chain)
 
 
 def _refuse_busy(session: AnySession, chain: SyncChain) -> None:
     active = select(SyncRun.number).where(SyncRun.chain_id == chain.id, SyncRun.state != "done")
     if (number := session.scalar(active.limit(1))) is not None:
-        raise Conflict(f"Run {number} is under way. Nothing was changed. Wait for its end or cancel it, then try again.")
+        raise Conflict(f"Run {number} is under way. Nothing was changed. Wait for its end or cancel it first.")
 
 
 def _refuse_in_use(session: AnySession, entry: Entry) -> None:
@@ -299,4 +284,7 @@ def _refuse_in_use(session: AnySession, entry: Entry) -> None:
         )
     link = select(SyncLink.id).where(SyncLink.linked_entry_id == entry.id, SyncLink.active)
     if session.scalar(link.limit(1)):
-        raise Conflict("Other passwords are changed with this one as linked credential. Nothing was changed. Take it out there first.")
+        raise Conflict(
+            "Other passwords are changed with this one as linked credential. Nothing was changed. Take it out there "
+            "first."
+        )

@@ -78,10 +78,9 @@ def load_run(run_id: str, right: Right) -> SyncRun:
 
 def load_incident(incident_id: str, right: Right) -> Incident:
     incident = db.session.get(Incident, incident_id)
-    chain = incident and db.session.get(SyncChain, incident.chain_id)
-    if incident is None or chain is None:
+    if incident is None:
         raise NotFound()
-    load_entry(chain.entry_id, right)
+    load_entry(db.session.get_one(SyncChain, incident.chain_id).entry_id, right)
     return incident
 
 

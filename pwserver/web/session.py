@@ -58,9 +58,10 @@ def end() -> None:
 def init_app(app: Flask) -> None:
     app.config.setdefault("PERMANENT_SESSION_LIFETIME", LIFETIME)
     login_manager.init_app(app)
+    login_manager.user_loader(_load)
 
-    @login_manager.user_loader
-    def load(told: str) -> Person | None:
-        user_id, _, epoch = told.rpartition(":")
-        user = db.session.get(AppUser, user_id)
-        return Person(user) if user and user.active and str(user.session_epoch) == epoch else None
+
+def _load(told: str) -> Person | None:
+    user_id, _, epoch = told.rpartition(":")
+    user = db.session.get(AppUser, user_id)
+    return Person(user) if user and user.active and str(user.session_epoch) == epoch else None
