@@ -11,6 +11,7 @@ from pwserver.lab.model.machines import AUTHENTICATED, BATCH, EVERYONE, SERVICE
 if TYPE_CHECKING:
     from pwserver.lab.python_mind import Mind
 
+ALREADY_RUNS = 1056
 SYSTEM_SIDS = ("S-1-5-18", "S-1-5-19", "S-1-5-20")
 
 
@@ -35,34 +36,46 @@ def _managed(run_as: str, sid: str) -> str:
 
 
 def _has_right(mind: Mind, sid: str, right: str) -> bool | None:
-    """Whether the account or a group it is in here holds the right, and none of them is denied it."""
+    """Whether the account or a group it is in here holds the right, and none of them is denied it; None: not readable."""
     named = mind.ask("LookupAccountSidW", sid=sid)
     if named["code"]:
         return None
-    groups = mind.ask("NetUserGetLocalGroups", user=f"{named['domain']}\\{named['name']}")["groups"] or []
+    groups = mind.ask("NetUserGetLocalGroups", user=f"{named['domain']}\\{named['name']}")
     held: set[str] = set()
-    for one in (sid, EVERYONE, AUTHENTICATED, *groups):
-        held |= set(mind.ask("LsaEnumerateAccountRights", sid=one)["rights"] or [])
-    return right in held and right.replace("Se", "SeDeny", 1) not in held
+    for one in (sid, EVERYONE, AUTHENTICATED, *(groups["groups"] or [])):
+        rights = mind.ask("LsaEnumerateAccountRights", sid=one)
+        if rights["code"] not in (0, calls.NOT_FOUND):
+            return None
+        held |= set(rights["rights"] or [])
+    if right.replace("Se", "SeDeny", 1) in held:
+        return False
+    return None if right not in held and groups["code"] else right in held
 
 
 def _place(mind: Mind, run_as: str, right: str, **facts: Any) -> dict[str, Any]:
     """The place's facts, and who it runs as beside whom the link says."""
-    sid, account = _sid(mind, run_as), _sid(mind, mind.params["account"])
+    sid = _sid(mind, run_as) if run_as else ""
     managed = _managed(run_as, sid)
-    place = {
+    place: dict[str, Any] = {
         "name": mind.params["name"],
         "run_as": run_as,
         "run_as_sid": sid,
-        "account_sid": account,
-        "right": None if managed or not account else _has_right(mind, account, right),
+        "account_sid": _sid(mind, mind.params["account"]),
+        "stores_password": True,
+        "right": None if managed or not sid else _has_right(mind, sid, right),
+        "enabled": True,
+        "state": "",
+        "last_start": None,
+        "last_result": None,
         "managed": managed,
         "cluster": False,
         "dependents": [],
         "suggestion": "",
     }
-    mind.answer["place"] = place | facts
-    return mind.answer["place"]  # type: ignore[no-any-return]
+    place |= facts
+    place["stores_password"] = place["stores_password"] and not managed
+    mind.answer["place"] = place
+    return place
 
 
 def _check_identity(mind: Mind, place: dict[str, Any], no_right: str) -> None:
@@ -74,6 +87,11 @@ def _check_identity(mind: Mind, place: dict[str, Any], no_right: str) -> None:
         mind.stop("run_as_differs")
     if place["right"] is False:
         mind.stop(no_right)
+
+
+def _stop_managed(mind: Mind) -> None:
+    if mind.answer["place"]["managed"]:
+        mind.stop("managed")
 
 
 # tasks
@@ -110,19 +128,22 @@ def set_task(mind: Mind) -> None:
     """Registers the same definition with the value, then reads it back."""
     task = _read_task(mind)
     place, value = mind.answer["place"], mind.secrets["value"]
-    if place["managed"]:
-        mind.stop("managed", calls.MANAGED)
+    _stop_managed(mind)
     if not place["stores_password"]:
         mind.stop("stores_no_password")
     _check_identity(mind, place, "no_batch_right")
     if not value:
         mind.stop("blank")
+    user = task["user_id"]
+    if user.upper().startswith("S-1-"):
+        named = mind.ask("LookupAccountSidW", sid=user)
+        user = f"{named['domain']}\\{named['name']}"
     mind.enter_write("set")
     code = mind.ask(
         "RegisterTaskDefinition",
         path=mind.params["name"],
         flags=calls.TASK_UPDATE | calls.TASK_IGNORE_REGISTRATION_TRIGGERS,
-        user=task["user_id"],
+        user=user,
         password=value,
         logon_type=task["logon_type"],
         sddl=task["sddl"],
@@ -131,14 +152,10 @@ def set_task(mind: Mind) -> None:
     mind.answer["write_code"] = code
     if code:  # also the two success codes with which a task is stored and never starts
         mind.stop("", code)
+    _read_task(mind)
     mind.answer["stage"] = "verify"
-    again = mind.ask("GetTask", path=mind.params["name"])
-    if again["hresult"]:
-        mind.stop("", again["hresult"])
-    now = _task_facts(mind, again)
-    same = now["run_as_sid"] == place["run_as_sid"] and again["logon_type"] == task["logon_type"]
-    if not same or now["enabled"] != place["enabled"]:
-        mind.stop("internal")
+    if mind.answer["place"]["run_as_sid"] != place["run_as_sid"] or not mind.answer["place"]["stores_password"]:
+        mind.stop("run_as_differs")
     mind.answer["stage"] = "done"
 
 
@@ -150,36 +167,25 @@ def _read_service(mind: Mind) -> str:
     mind.answer["stage"] = "facts"
     name = mind.params["name"]
     config = mind.ask("QueryServiceConfigW", name=name)
+    if config["code"] == calls.NO_SUCH_SERVICE:
+        suggestion = mind.ask("GetServiceKeyNameW", display=name)["name"] or ""
+        _place(mind, "", SERVICE, stores_password=False, suggestion=suggestion)
+        mind.stop("no_service", config["code"])
     if config["code"]:
-        key = mind.ask("GetServiceKeyNameW", display=name)
-        if not key["code"]:
-            _suggest(mind, key["name"])
-        mind.stop("no_service" if config["code"] == calls.NO_SUCH_SERVICE else "", config["code"])
+        mind.stop("", config["code"])
     status = mind.ask("QueryServiceStatusEx", name=name)
     started = mind.ask("GetProcessTimes", pid=status["pid"])["unix"] if status["pid"] else None
-    run_as = config["start_name"]
-    place = _place(
+    _place(
         mind,
-        run_as,
+        config["start_name"],
         SERVICE,
-        stores_password=True,
-        enabled=config["start_type"] != 4,
         state=calls.SERVICE_STATES[status["state"]],
         last_start=None if started is None else iso(started),
         last_result=status["exit_code"],
         cluster=_in_cluster(mind, name),
         dependents=mind.ask("EnumDependentServicesW", name=name)["names"],
     )
-    place["stores_password"] = not place["managed"]
-    return str(run_as)
-
-
-def _suggest(mind: Mind, name: str) -> None:
-    mind.answer["place"] = {
-        "name": mind.params["name"], "run_as": "", "run_as_sid": "", "account_sid": "", "stores_password": False,
-        "right": None, "enabled": False, "state": "", "last_start": None, "last_result": None, "managed": "",
-        "cluster": False, "dependents": [], "suggestion": name,
-    }  # fmt: skip
+    return str(config["start_name"])
 
 
 def _in_cluster(mind: Mind, name: str) -> bool:
@@ -198,8 +204,7 @@ def read_service(mind: Mind) -> None:
 
 def _check_service(mind: Mind) -> str:
     start_name = _read_service(mind)
-    if mind.answer["place"]["managed"]:
-        mind.stop("managed", calls.MANAGED)
+    _stop_managed(mind)
     _check_identity(mind, mind.answer["place"], "no_service_right")
     return start_name
 
@@ -209,16 +214,16 @@ def set_service(mind: Mind) -> None:
     start_name, value = _check_service(mind), mind.secrets["value"]
     if not value:
         mind.stop("blank")
+    before = mind.answer["place"]["run_as_sid"]
     mind.enter_write("set")
     code = mind.ask("ChangeServiceConfigW", name=mind.params["name"], start_name=start_name, password=value)["code"]
     mind.answer["write_code"] = code
     if code:
         mind.stop("", code)
-    before = mind.answer["place"]["run_as_sid"]
     _read_service(mind)
     mind.answer["stage"] = "verify"
     if mind.answer["place"]["run_as_sid"] != before:
-        mind.stop("internal")
+        mind.stop("run_as_differs")
     mind.answer["stage"] = "done"
 
 
@@ -232,41 +237,39 @@ def restart_service(mind: Mind) -> None:
         mind.stop("not_running")
     if place["dependents"] and not mind.params["dependents"]:
         mind.stop("dependents_running", calls.DEPENDENTS_RUNNING)
+    mind.enter_write("restart")
     stopped: list[str] = []
-    code = 0
+    reason, fails = "", 0
     for one in [*place["dependents"], name]:
-        if not stopped:
-            mind.enter_write("restart")
-        elif not mind.in_time():
-            _start(mind, stopped)
-            mind.answer["write_code"] = 0
-            mind.stop("ttl")
-        code = mind.ask("ControlService", name=one, control=calls.SERVICE_CONTROL_STOP)["code"]
-        if code:
+        if not mind.in_time():  # no way back but to start again what was stopped
+            reason = "ttl"
             break
-        stopped.append(one)
-    if code:
-        _start(mind, stopped)
-        mind.answer["write_code"] = code
-        mind.stop("", code)
-    failed = _start(mind, stopped)
-    mind.answer["write_code"] = failed
+        fails = int(mind.ask("ControlService", name=one, control=calls.SERVICE_CONTROL_STOP)["code"])
+        if fails:
+            break
+        stopped.insert(0, one)
+    failed = _start(mind, stopped, name)
+    fails = fails or failed
     _read_service(mind)
-    mind.answer["stage"] = "verify"
+    mind.answer["stage"], mind.answer["write_code"] = "write", fails
     if failed:
-        mind.stop("did_not_start", failed)
+        mind.answer["stage"] = "verify"
+        mind.stop("did_not_start", fails)
+    if reason or fails:
+        mind.stop(reason, fails)
     mind.answer["stage"] = "done"
 
 
-def _start(mind: Mind, stopped: list[str]) -> int:
+def _start(mind: Mind, stopped: list[str], main: str) -> int:
     """Starts what was stopped, last stopped first: the first code that is not 0.
 
-    After a failed logon nothing more is started: a dependent would try that logon again, and each costs a try.
+    When the main service's logon was refused nothing more is started: each dependent would try that logon again.
     """
     first = 0
-    for one in reversed(stopped):
-        code = mind.ask("StartServiceW", name=one)["code"]
-        first = first or int(code)
-        if code == calls.SERVICE_LOGON_FAILED:
+    for one in stopped:
+        code = int(mind.ask("StartServiceW", name=one)["code"])
+        code = 0 if code == ALREADY_RUNS else code
+        first = first or code
+        if one == main and code == calls.SERVICE_LOGON_FAILED:
             break
     return first

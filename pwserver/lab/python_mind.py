@@ -16,8 +16,9 @@ from pwserver.lab import calls, mind_places
 from pwserver.lab.mind_places import iso
 from pwserver.lab.model.network import Network
 
-HOP_UNREACHABLE = (calls.WS_UNREACHABLE, calls.WS_UNKNOWN_NAME, calls.WS_NO_SHELLS, calls.WS_CERTIFICATE)
-"""Codes of New-PSSession with which the linked credential was not refused."""
+REFUSALS = {5, 86, 1311, 1326, 1327, 1328, 1329, 1330, 1331, 1385, 1396, 1397, 1787, 1789, 1793, 1907, 1909}
+KERBEROS_REFUSALS = {0x8009030C, calls.SEC_NO_CREDENTIALS, 0x80090311, 0x80090322}
+"""Codes of New-PSSession with which the linked credential was looked at and refused; with others it never got so far."""
 
 
 class Stop(Exception):
@@ -128,27 +129,44 @@ class Mind:
     # a second machine
 
     def _over(self, hop: dict[str, Any]) -> dict[str, Any]:
-        """A network logon at the second machine, then the same operation there. Its answer is the answer."""
+        """A network logon at the second machine, who it is, then the same operation there: its answer is the answer."""
         self.answer["stage"] = "hop"
-        opened = self.ask(
-            "NewPSSession", computer=hop["machine"], user=hop["user"], password=hop["secret"], auth=hop["auth"]
-        )
+        if hop["auth"] not in ("kerberos", "ssl"):
+            self.stop("bad_request")
+        login = {"computer": hop["machine"], "user": hop["user"], "password": hop["secret"], "auth": hop["auth"]}
+        opened = self.ask("NewPSSession", **login)
         if opened["code"]:
-            self.stop("hop_unreachable" if opened["code"] in HOP_UNREACHABLE else "hop_refused", opened["code"])
-        inner = self.request | {"hop": None}
-        there, op = (opened["machine"], opened["as_user"]), self.answer["op"]
+            refused = _low(opened["code"]) in REFUSALS or opened["code"] in KERBEROS_REFUSALS
+            self.stop("hop_refused" if refused else "hop_unreachable", opened["code"])
+        op = self.answer["op"]
+        inner, far = self.request | {"hop": None}, (opened["machine"], opened["as_user"])
+        who = Mind(self.network, *far, op, inner)
+        if who.ask("PowerShellHost")["language_mode"] != "FullLanguage":
+            self.stop("language_mode")
+        try:
+            who._check_request()
+            who._identify()
+        except Stop:
+            return who.answer
+        if not self.in_time():
+            self.stop("ttl")
         writes = OPERATIONS[op].writes
         line = self.ask("InvokeCommand", session=opened["session"], writes=writes)
         if line["run"] == "late":
             delayed = later(inner, self.elapsed_ms() / 1000 + line["late_s"])
-            self.network.later(line["late_s"], lambda: run(self.network, *there, op, delayed))
+            self.network.later(line["late_s"], lambda: run(self.network, *far, op, delayed))
         if line["run"] != "now":
             self.stop("hop_broken", line["code"])
-        answer = run(self.network, *there, op, later(inner, self.elapsed_ms() / 1000))
+        answer = run(self.network, *far, op, later(inner, self.elapsed_ms() / 1000))
         ended = self.ask("InvokeEnd", session=opened["session"], writes=writes)
         if ended["code"]:
             self.stop("hop_broken", ended["code"])
-        return answer | {"elapsed_ms": self.elapsed_ms()}
+        return answer
+
+
+def _low(code: int) -> int:
+    """The Win32 code inside an HRESULT."""
+    return code & 0xFFFF if code >> 16 == 0x8007 else code
 
 
 # accounts

@@ -33,15 +33,19 @@ def default_rights() -> dict[str, list[str]]:
 
 
 WELL_KNOWN = {
-    "localsystem": "S-1-5-18",
     "nt authority\\system": "S-1-5-18",
+    "localsystem": "S-1-5-18",
     "nt authority\\localservice": "S-1-5-19",
     "nt authority\\local service": "S-1-5-19",
     "nt authority\\networkservice": "S-1-5-20",
     "nt authority\\network service": "S-1-5-20",
     "everyone": EVERYONE,
-    "administrators": ADMINISTRATORS,
     "builtin\\administrators": ADMINISTRATORS,
+    "administrators": ADMINISTRATORS,
+    "builtin\\users": USERS,
+    "users": USERS,
+    "builtin\\remote management users": REMOTE_MANAGEMENT,
+    "remote management users": REMOTE_MANAGEMENT,
 }
 
 
