@@ -7,8 +7,8 @@ practice lab answers to it, and the script tests check both ends against it.
 Request
     ``attempt`` echoed · ``op`` · ``ttl_ms`` time to live, checked against the script's own stopwatch immediately before
     each mutation · ``expect`` {``computer_name``, ``machine_sid`` or null} checked before anything else · ``params`` ·
-    ``secrets`` · ``hop`` null, or {``machine``, ``user``, ``auth``: kerberos or ssl, ``secret``}: the script then opens a
-    session to that machine as that user, asks who it is, and only then hands the inner request over.
+    ``secrets`` · ``hop`` null, or {``machine``, ``user``, ``auth``: kerberos or ssl, ``secret``}: the script then opens
+    a session to that machine as that user, asks who it is, and only then hands the inner request over.
 
 Answer
     ``attempt`` · ``op`` · ``stage`` the last step entered: start, hop, identity, facts, old, write, verify, done ·
@@ -24,8 +24,9 @@ The script reports; what an answer means is decided in ``codes.py``, for real ma
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -193,8 +194,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "change",
             "change.ps1",
-            "facts; then a change knowing `old` when allowed; else, when there is no profile or reset_allowed, one logon "
-            "with `old` and a reset; else stops too_young or reset_not_allowed. Then one logon with `new`. Never tries "
+            "facts; then a change knowing `old` when allowed; else, when there is no profile or reset_allowed, one "
+            "logon with `old` and a reset; else stops too_young or reset_not_allowed. Then one logon with `new`. Never tries "
             "`new` before the write.",
             True,
             _ACCOUNT | {"reset_allowed": bool},
@@ -203,7 +204,7 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "reset",
             "reset.ps1",
-            "administrative override: facts, reset to `new` without knowing the old value, unlock when asked, one logon",
+            "administrative override: facts, reset to `new` without knowing the old one, unlock when asked, one logon",
             True,
             _ACCOUNT | {"unlock": bool},
             {"new": True},
@@ -212,8 +213,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "set_task",
             "set_task.ps1",
-            "facts; run-as SID is the account's, the batch right is there, a password is stored; then registers the same "
-            "definition with `value` (flags UPDATE and IGNORE_REGISTRATION_TRIGGERS) and reads it back",
+            "facts; run-as SID is the account's, the batch right is there, a password is stored; then registers the "
+            "same definition with `value` (flags UPDATE and IGNORE_REGISTRATION_TRIGGERS) and reads it back",
             True,
             _PLACE,
             {"value": True},
@@ -288,8 +289,21 @@ def request(
     return json.dumps(message).encode()
 
 
+BOOTSTRAP_WORDS: Mapping[bytes, str] = {
+    b'{"psrv":"language_mode"}': "language_mode",
+    b'{"psrv":"old_powershell"}': "language_mode",
+    b'{"psrv":"no_input"}': "bad_request",
+}
+"""What the bootstrap says where it may not even read the request: nothing was handed to a script, nothing was done."""
+
+
 def read_answer(output: bytes, *, attempt: str, op: str) -> Answer:
     """The answer in ``output``. Raises :class:`ContractError` when it is truncated, foreign or for another attempt."""
+    if (word := BOOTSTRAP_WORDS.get(output.strip())) is not None:
+        return Answer(
+            attempt=attempt, op=op, stage="start", code=0, reason=word, wrote=False, write_code=None, method="",
+            machine=None, account=None, place=None, logon=None, text="", elapsed_ms=0,
+        )  # fmt: skip
     try:
         answer = Answer.model_validate_json(output)
     except ValidationError as error:

@@ -1,8 +1,8 @@
 """The lab with a PowerShell engine: the shipped script itself runs, and its Windows parts ask the lab's model.
 
-The engine is started as powershell.exe would be, with the same switches, bootstrap and standard input. Before the shipped
-text, which stays as it is, stand the doubles: PowerShell ones (``doubles/windows.ps1``) and the native libraries built from
-``doubles/natives.c``. Both ask over a Unix socket, one line per call, and are answered by ``network.call``.
+The engine is started as powershell.exe would be, with the same switches, bootstrap and standard input. Before the
+shipped text, which stays as it is, stand the doubles: PowerShell ones (``doubles/windows.ps1``) and the native libraries
+built from ``doubles/natives.c``. Both ask over a Unix socket, one line per call, and are answered by ``network.call``.
 
 The engine is named by ``PWSERVER_LAB_POWERSHELL``, or is ``pwsh`` on PATH.
 """
@@ -63,7 +63,7 @@ def known() -> dict[str, str]:
 def run(
     network: Model, machine: str, as_user: str, script_text: str, request: bytes, *, before: str = ""
 ) -> tuple[bytes, int]:
-    """Runs a shipped script on ``machine`` as ``as_user``; returns what it wrote on standard output and its exit status.
+    """Runs a shipped script on ``machine`` as ``as_user``: what it wrote on standard output, and its exit status.
 
     ``before`` is PowerShell put between the doubles and the script; tests use it to look inside. Raises
     :class:`ForeignScript` and :class:`NoEngine`.

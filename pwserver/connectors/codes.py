@@ -1,0 +1,364 @@
+"""What an answer of a script means: the one table, for real machines and for the lab alike.
+
+:func:`meaning` returns :class:`Evidence` or raises one of the four other answers. It never guesses: a code whose
+meaning is not written here is *unknown*, and "right password, but …" codes never make a green (grade *written only*).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NoReturn
+
+from pwserver.connectors import contract
+from pwserver.connectors.base import Blocked, ConnectorError, Evidence, Key, Means, Refused, Unknown, Unreachable
+
+WIN32_HRESULT = range(0x80070000, 0x80080000)
+"""HRESULTs that carry a Win32 code in their low word."""
+
+HRESULT_NAMES = {0x8004130F: 1332, 0x80041310: 1332, 0x80070002: 2, 0x80070003: 2}
+"""The task scheduler's own words for what Win32 has a code for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a code or a stop means. ``spends``: whose try the answer itself refused."""
+
+    raises: type[ConnectorError]
+    reason: str
+    spends: frozenset[Key] = frozenset()
+
+
+NONE: frozenset[Key] = frozenset()
+TARGET = frozenset({Key.TARGET})
+LINKED = frozenset({Key.LINKED})
+
+ACCOUNT_STATES: Mapping[int, str] = {
+    1327: "account_restricted",
+    1328: "account_hours",
+    1329: "account_workstation",
+    1330: "password_expired",
+    1331: "account_disabled",
+    1385: "logon_type_denied",
+    1793: "account_expired",
+    1907: "must_change",
+    1909: "account_locked",
+}
+"""Logon codes that tell a state of the account. Some come only after a right password, on some machines: no proof."""
+
+NO_DIRECTORY = frozenset({1311, 1355, 1787, 1789})
+"""No domain controller, no such domain, trust broken: nobody looked at the password."""
+
+CANNOT_TELL = frozenset(ACCOUNT_STATES) | NO_DIRECTORY
+"""After a write that worked: the logon cannot tell, so the value is written and not proved."""
+
+_OUR_RIGHTS = {
+    5: Row(Blocked, "denied"),
+    1314: Row(Blocked, "denied"),
+    1219: Row(Blocked, "other_session"),
+    2351: Row(Blocked, "wrong_name"),
+    1722: Row(Unreachable, "not_ready"),
+    1115: Row(Unreachable, "not_ready"),
+}
+_DIRECTORY = {code: Row(Unreachable, "no_domain_controller") for code in NO_DIRECTORY}
+_STATES = {code: Row(Refused, reason) for code, reason in ACCOUNT_STATES.items()}
+_VALUE = {
+    2245: Row(Refused, "policy"),
+    1325: Row(Refused, "policy"),
+    8654: Row(Refused, "managed_by_windows"),
+    2221: Row(Blocked, "no_account"),
+}
+
+FACTS = _OUR_RIGHTS | _DIRECTORY | {2221: Row(Blocked, "no_account"), 1332: Row(Blocked, "no_account")}
+OLD = _OUR_RIGHTS | _DIRECTORY | _STATES | {1326: Row(Refused, "old_value_refused", TARGET)}
+LOGON = _OUR_RIGHTS | _DIRECTORY | _STATES | {1326: Row(Refused, "value_refused", TARGET)}
+del LOGON[5], OLD[5]  # nobody here has seen a logon answer 5
+
+WRITES: Mapping[str, Mapping[int, Row]] = {
+    "change": _OUR_RIGHTS
+    | _DIRECTORY
+    | _STATES
+    | _VALUE
+    | {
+        5: Row(Refused, "change_denied"),
+        86: Row(Refused, "old_value_refused", TARGET),
+        1326: Row(Refused, "old_value_refused", TARGET),
+    },
+    "reset": _OUR_RIGHTS | _DIRECTORY | _VALUE,
+    "set_task": _OUR_RIGHTS
+    | _DIRECTORY
+    | _STATES
+    | {
+        2: Row(Blocked, "no_task"),
+        1312: Row(Blocked, "may_not_store"),
+        1326: Row(Refused, "value_refused", TARGET),
+        1332: Row(Blocked, "no_account"),
+        1385: Row(Blocked, "no_batch_right"),
+        0x4131C: Row(Blocked, "no_batch_right"),
+        0x4131B: Row(Refused, "task_damaged"),
+    },
+    "set_service": _OUR_RIGHTS
+    | {
+        1057: Row(Blocked, "no_account"),
+        1060: Row(Blocked, "no_service"),
+        1072: Row(Blocked, "no_service"),
+    },
+    "restart_service": _OUR_RIGHTS
+    | {
+        1051: Row(Refused, "dependents_running"),
+        1052: Row(Refused, "did_not_stop"),
+        1053: Row(Refused, "did_not_stop"),
+        1060: Row(Blocked, "no_service"),
+        1061: Row(Refused, "did_not_stop"),
+    },
+}
+
+STOPS: Mapping[str, Row] = {
+    "bad_request": Row(Unknown, "bad_request"),
+    "language_mode": Row(Blocked, "language_mode"),
+    "not_admin": Row(Blocked, "not_admin"),
+    "wrong_name": Row(Blocked, "wrong_name"),
+    "new_machine": Row(Blocked, "new_machine"),
+    "is_dc": Row(Blocked, "is_dc"),
+    "no_account": Row(Blocked, "no_account"),
+    "is_guest": Row(Blocked, "is_guest"),
+    "managed": Row(Refused, "managed_by_windows"),
+    "would_lock": Row(Refused, "would_lock"),
+    "account_state": Row(Refused, "account_state"),
+    "cannot_prove_old": Row(Refused, "cannot_prove_old"),
+    "too_young": Row(Refused, "may_change_at"),
+    "reset_not_allowed": Row(Refused, "reset_not_allowed"),
+    "too_short": Row(Refused, "too_short"),
+    "blank": Row(Refused, "blank"),
+    "no_task": Row(Blocked, "no_task"),
+    "no_service": Row(Blocked, "no_service"),
+    "stores_no_password": Row(Blocked, "stores_no_password"),
+    "run_as_differs": Row(Blocked, "run_as_differs"),
+    "no_batch_right": Row(Blocked, "no_batch_right"),
+    "no_service_right": Row(Blocked, "no_service_right"),
+    "cluster_resource": Row(Refused, "cluster_resource"),
+    "not_running": Row(Refused, "not_running"),
+    "dependents_running": Row(Refused, "dependents_running"),
+    "did_not_start": Row(Refused, "did_not_start"),
+    "ttl": Row(Unreachable, "ttl"),
+    "hop_unreachable": Row(Unreachable, "hop_unreachable"),
+    "hop_refused": Row(Blocked, "linked_refused", LINKED),
+    "hop_broken": Row(Unknown, "hop_broken"),
+    "internal": Row(Unknown, "script_failed"),
+}
+
+HOP: Mapping[int, Row] = {
+    0x803381B9: Row(Unreachable, "no_dns"),
+    0x803381A6: Row(Unreachable, "out_of_shells"),
+    12175: Row(Blocked, "hop_certificate"),
+    0x80072F8F: Row(Blocked, "hop_certificate"),
+    0x80090322: Row(Blocked, "hop_certificate"),
+    1396: Row(Blocked, "hop_certificate"),
+    0x8009030E: Row(Blocked, "no_kerberos"),
+    0x80090311: Row(Unreachable, "no_domain_controller"),
+    0x80090324: Row(Unreachable, "clock_skew"),
+} | {code: Row(Unreachable, "no_domain_controller") for code in NO_DIRECTORY}
+"""Ways in which a second machine was not opened although nobody looked at the linked credential."""
+
+
+def meaning(answer: contract.Answer, *, account_sid: str = "", now: datetime | None = None) -> Evidence:
+    """What ``answer`` means.
+
+    ``account_sid``: for places, the SID their account was told before ("" when never). ``now``: our clock, to say when
+    something may be tried again; the difference is taken on the machine's own clock.
+    """
+    said = _Said(answer, account_sid, now or datetime.now(UTC))
+    if answer.reason:
+        said.stopped()
+    if answer.stage == "done":
+        return said.done()
+    if answer.code == 0:
+        said.raise_(Unknown, "answer_foreign", _all(answer))
+    if answer.stage == "verify" and answer.wrote:
+        return said.written()
+    return said.refused()
+
+
+def _all(answer: contract.Answer) -> frozenset[Key]:
+    """The tries that may be spent when an answer's end is not known: none before a logon or a write was entered."""
+    return TARGET if answer.stage in ("old", "write", "verify") else NONE
+
+
+def win32(code: int) -> int:
+    """The Win32 code inside an HRESULT, or the code itself."""
+    if code in HRESULT_NAMES:
+        return HRESULT_NAMES[code]
+    return code & 0xFFFF if code in WIN32_HRESULT else code
+
+
+def evidence(answer: contract.Answer, means: Means | None = None) -> Evidence | None:
+    """The facts in an answer; None when the machine did not even say who it is."""
+    machine, account, place, logon = answer.machine, answer.account, answer.place, answer.logon
+    if machine is None:
+        return None
+    right_token = bool(logon and account and logon.code == 0 and logon.sid == account.sid)
+    return Evidence(
+        host=machine.computer_name,
+        means=means,
+        stamp=account.last_set if account else None,
+        method=answer.method,
+        machine_sid=machine.machine_sid or None,
+        account_id=f"{machine.computer_name.casefold()}#{account.rid}" if account else None,
+        account_sid=account.sid if account else (place.account_sid or None) if place else None,
+        run_as_sid=place.run_as_sid or None if place else None,
+        run_as=place.run_as or None if place else None,
+        right=place.right if place else None,
+        last_start=place.last_start if place else None,
+        last_result=place.last_result if place else None,
+        bad_count=account.bad_count if account else None,
+        threshold=account.threshold if account else None,
+        window_s=account.window_s if account else None,
+        restart_pending=bool(answer.op == "set_service" and place and place.state != "stopped"),
+        logged_on=right_token,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """One answer being read."""
+
+    answer: contract.Answer
+    told_sid: str
+    now: datetime
+
+    def raise_(
+        self, what: type[ConnectorError], reason: str, spends: frozenset[Key] = NONE, safe_at: datetime | None = None
+    ) -> NoReturn:
+        answer = self.answer
+        wrote = None if what is Unknown and answer.reason == "hop_broken" else answer.wrote
+        raise what(
+            reason,
+            code=code_text(answer.code),
+            text=answer.text,
+            spent=spends,
+            wrote=wrote,
+            safe_at=safe_at,
+            evidence=evidence(answer),
+        )
+
+    def stopped(self) -> NoReturn:
+        """The script itself stopped, with a word of the contract."""
+        answer, row = self.answer, STOPS[self.answer.reason]
+        writes = contract.OPERATIONS[answer.op].writes
+        if answer.stage == "hop" and answer.reason in ("hop_unreachable", "hop_refused"):
+            row = HOP.get(answer.code, HOP.get(win32(answer.code), row))
+        if answer.reason == "hop_broken":
+            spends = TARGET if "user" in contract.OPERATIONS[answer.op].params and answer.op != "read_account" else NONE
+            self.raise_(Unknown if writes else Unreachable, row.reason, spends)
+        if answer.reason in ("account_state", "cannot_prove_old"):
+            self._state(row)
+        if answer.wrote and answer.reason != "did_not_start":
+            # something was written, and then it was not what it should be
+            self.raise_(Unknown, row.reason, _all(answer))
+        if answer.reason == "internal":
+            self.raise_(Unknown, row.reason, _all(answer))
+        safe_at = None
+        if answer.reason == "too_young" and answer.account and answer.account.may_change_at:
+            safe_at = self._ours(answer.account.may_change_at)
+        if answer.reason == "would_lock":
+            safe_at = self._after_window()
+        self.raise_(row.raises, row.reason, row.spends, safe_at)
+
+    def _state(self, row: Row) -> NoReturn:
+        """The account's state made the old value unprovable. A code nobody has seen is unknown, and its try is kept."""
+        code = self.answer.code
+        safe_at = self._after_window() if code == 1909 else None
+        if code in NO_DIRECTORY:
+            self.raise_(Unreachable, "no_domain_controller")
+        if code and code not in ACCOUNT_STATES:
+            self.raise_(Unknown, row.reason, TARGET)
+        self.raise_(row.raises, ACCOUNT_STATES.get(code, row.reason), NONE, safe_at)
+
+    def refused(self) -> NoReturn:
+        """Windows answered with a number before anything was done, or at the write itself."""
+        answer = self.answer
+        tables: Mapping[str, Mapping[int, Row]] = {"old": OLD, "verify": LOGON, "write": WRITES.get(self._write(), {})}
+        table = tables.get(answer.stage, FACTS)
+        row = table.get(answer.code) or table.get(win32(answer.code))
+        if row is None:
+            self.raise_(Unknown, "code_not_known", _all(answer))
+        safe_at = self._after_window() if row.reason == "account_locked" else None
+        self.raise_(row.raises, row.reason, row.spends, safe_at)
+
+    def written(self) -> Evidence:
+        """The write worked; the logon after it did not."""
+        answer = self.answer
+        if answer.op not in ("change", "reset") or answer.write_code != 0 or not answer.logon or not answer.account:
+            self.raise_(Unknown, "answer_foreign", TARGET)
+        facts = evidence(answer, Means.WRITTEN)
+        if answer.code not in CANNOT_TELL or facts is None:
+            self.raise_(Unknown, "refused_after_write" if answer.code == 1326 else "code_not_known", TARGET)
+        return facts
+
+    def done(self) -> Evidence:
+        """Everything went as it should; what it proves is checked here again."""
+        answer, account, logon = self.answer, self.answer.account, self.answer.logon
+        operation = contract.OPERATIONS[answer.op]
+        facts = evidence(answer)
+        whole = facts is not None and answer.code == 0 and answer.wrote == operation.writes
+        if "user" in operation.params:
+            whole = whole and account is not None
+        if "name" in operation.params:
+            whole = whole and answer.place is not None
+        if operation.writes:
+            whole = whole and answer.write_code == 0 and answer.method in self._methods()
+        if answer.op in ("verify", "change", "reset"):
+            own = account is not None and logon is not None and logon.code == 0 and logon.sid == account.sid
+            whole = whole and own and logon is not None and logon.type == 3 and logon.stage == "verify"
+        if not whole or facts is None:
+            self.raise_(Unknown, "answer_foreign", TARGET if operation.secrets else NONE)
+        if answer.place:
+            self._place(answer.place)
+        means: Mapping[str, Means] = {
+            "verify": Means.LOGGED_ON,
+            "change": Means.LOGGED_ON,
+            "reset": Means.LOGGED_ON,
+            "set_task": Means.WRITTEN,
+            "set_service": Means.WRITTEN,
+            "restart_service": Means.STARTED,
+        }
+        return evidence(answer, means.get(answer.op)) or facts
+
+    def _place(self, place: contract.PlaceFacts) -> None:
+        """A place as read, before anything is claimed of it: whose it is, and whether its account may log on there."""
+        if place.managed:
+            self.raise_(Refused, "managed_by_windows")
+        if not place.stores_password:
+            self.raise_(Blocked, "stores_no_password")
+        if not place.account_sid:
+            self.raise_(Blocked, "no_account")
+        if place.run_as_sid != place.account_sid or self.told_sid not in ("", place.account_sid):
+            self.raise_(Blocked, "run_as_differs")
+        if place.right is False:
+            self.raise_(Blocked, "no_batch_right" if self.answer.op.endswith("task") else "no_service_right")
+
+    def _methods(self) -> tuple[str, ...]:
+        operation = self.answer.op
+        return {"change": ("change", "reset"), "reset": ("reset",), "restart_service": ("restart",)}.get(
+            operation, ("set",)
+        )
+
+    def _write(self) -> str:
+        """Which mutating call it was: a *change* may have been done by a reset."""
+        return "reset" if self.answer.op == "change" and self.answer.method == "reset" else self.answer.op
+
+    def _ours(self, theirs: str) -> datetime:
+        """A moment on the machine's clock, on ours."""
+        machine = self.answer.machine
+        clock = datetime.fromisoformat(machine.clock) if machine else self.now
+        return self.now + (datetime.fromisoformat(theirs) - clock)
+
+    def _after_window(self) -> datetime | None:
+        account = self.answer.account
+        return self.now + timedelta(seconds=account.window_s) if account and account.window_s else None
+
+
+def code_text(code: int) -> str:
+    """A code as Windows' documents write it: decimal for Win32, hex for HRESULTs; "" for none."""
+    return "" if code == 0 else str(code) if code < 0x10000 else f"0x{code:08X}"
