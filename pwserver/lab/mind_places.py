@@ -36,7 +36,7 @@ def _managed(run_as: str, sid: str) -> str:
 
 
 def _has_right(mind: Mind, sid: str, right: str) -> bool | None:
-    """Whether the account or a group it is in here holds the right, and none of them is denied it; None: not readable."""
+    """Whether the account or a group it is in holds the right and none of them is denied it; None: not readable."""
     named = mind.ask("LookupAccountSidW", sid=sid)
     if named["code"]:
         return None

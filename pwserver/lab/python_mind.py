@@ -18,7 +18,7 @@ from pwserver.lab.model.network import Network
 
 REFUSALS = {5, 86, 1311, 1326, 1327, 1328, 1329, 1330, 1331, 1385, 1396, 1397, 1787, 1789, 1793, 1907, 1909}
 KERBEROS_REFUSALS = {0x8009030C, calls.SEC_NO_CREDENTIALS, 0x80090311, 0x80090322}
-"""Codes of New-PSSession with which the linked credential was looked at and refused; with others it never got so far."""
+"""Codes of New-PSSession with which the linked credential was refused; with others it was not looked at."""
 
 
 class Stop(Exception):
