@@ -195,8 +195,8 @@ OPERATIONS: Mapping[str, Operation] = {
             "change",
             "change.ps1",
             "facts; then a change knowing `old` when allowed; else, when there is no profile or reset_allowed, one "
-            "logon with `old` and a reset; else stops too_young or reset_not_allowed. Then one logon with `new`. Never tries "
-            "`new` before the write.",
+            "logon with `old` and a reset; else stops too_young or reset_not_allowed. Then one logon with `new`. Never "
+            "tries `new` before the write.",
             True,
             _ACCOUNT | {"reset_allowed": bool},
             {"old": True, "new": True},

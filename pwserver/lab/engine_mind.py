@@ -1,7 +1,7 @@
 """The lab with a PowerShell engine: the shipped script itself runs, and its Windows parts ask the lab's model.
 
 The engine is started as powershell.exe would be, with the same switches, bootstrap and standard input. Before the
-shipped text, which stays as it is, stand the doubles: PowerShell ones (``doubles/windows.ps1``) and the native libraries
+shipped text, which stays as it is, stand the doubles: PowerShell ones (``doubles/windows.ps1``) and native libraries
 built from ``doubles/natives.c``. Both ask over a Unix socket, one line per call, and are answered by ``network.call``.
 
 The engine is named by ``PWSERVER_LAB_POWERSHELL``, or is ``pwsh`` on PATH.
