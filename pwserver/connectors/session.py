@@ -1,0 +1,394 @@
+"""A WinRM session with one agent: the only place that knows pywinrm.
+
+What went wrong is told by how far the line got, never by an error's words:
+
+* before the payload's last bytes went out, nothing can have happened: *unreachable*;
+* after them, a broken line or our own deadline is *unknown* for an operation that writes, and *unreachable* for one
+  that cannot (its reservation stays);
+* a 401 ends the session for good: nothing is sent on it any more, by any later call.
+
+A payload is never sent a second time. No frame of a raised exception holds the payload or the login.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+import requests
+from winrm.exceptions import InvalidCredentialsError, WinRMOperationTimeoutError, WinRMTransportError, WSManFaultError
+from winrm.protocol import Protocol
+from winrm.transport import Transport
+
+from pwserver.connectors import contract, pinning, scripts
+from pwserver.connectors.base import MAX_TEXT, Blocked, Call, ConnectorError, Credential, Key, Unknown, Unreachable
+from pwserver.core.scrub import scrub
+from pwserver.core.secrets import Secret
+
+T = TypeVar("T")
+
+UTF8 = 65001
+ACCESS_DENIED = 5
+QUOTA_FAULTS = frozenset({*range(0x803381A5, 0x803381A9), 0x803381AB, *range(0x803381E4, 0x803381EB)})
+"""Too many shells, operations or users: by user, by plug-in, by the whole machine."""
+MAX_OUTPUT = 1_000_000
+"""Bytes; an answer has a few thousand."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAddress:
+    """Where an agent answers. ``pin``: SHA-256 of its certificate in hex. ``machine``: the name it gives itself."""
+
+    host: str
+    port: int
+    pin: str
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTiming:
+    """Seconds, but ``chunk``: bytes of the payload in one request."""
+
+    connect_s: float = 10.0
+    operation_s: int = 20
+    """How long the agent may hold one request back."""
+    grace_s: float = 10.0
+    """How much longer one request may take on the way."""
+    close_s: float = 5.0
+    idle_s: int = 300
+    """After this the agent ends a shell that we could not close."""
+    chunk: int = 60_000
+
+
+class _Payload:
+    """The two lines for standard input. It prints nothing of itself."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return "payload"
+
+
+class _PinnedTransport(Transport):
+    """pywinrm builds its session anew whenever it likes; every one of them is guarded."""
+
+    line: pinning.Line
+
+    def build_session(self) -> requests.Session:
+        if self.session is None:
+            pinning.guard(super().build_session(), self.line)
+        assert self.session is not None
+        return self.session
+
+
+class _Shell:
+    """One connection, its login and one command shell on it."""
+
+    def __init__(self, address: AgentAddress, login: Credential, timing: SessionTiming, deadline: float) -> None:
+        self.timing, self.deadline = timing, deadline
+        self.line = pinning.Line(address.host, address.port, address.pin, connect_s=timing.connect_s)
+        user = login.user_name
+        self._protocol = Protocol(
+            self.line.url,
+            transport="ntlm",
+            username=address.machine + user[1:] if user.startswith(".\\") else user,
+            password="",  # it would keep it for good; the transport below has it until the login is accepted
+            operation_timeout_sec=timing.operation_s,
+            read_timeout_sec=timing.operation_s + 1,
+        )
+        self._protocol.transport = _PinnedTransport(
+            self.line.url,
+            username=self._protocol.username,
+            password=login.secret.open(),
+            ca_trust_path=None,  # type: ignore[arg-type]  # None is its word for: ask no environment
+            read_timeout_sec=timing.operation_s + 1,
+            server_cert_validation="ignore",
+            auth_method="ntlm",
+            send_cbt=True,
+            proxy=None,
+        )
+        self._protocol.transport.line = self.line
+        self.shell_id = ""
+
+    def open(self) -> None:
+        idle = f"PT{self.timing.idle_s}S"
+        self.shell_id = self._ask(lambda p: p.open_shell(codepage=UTF8, noprofile=True, idle_timeout=idle))
+        # The connection is logged in and is never made anew: from here on nothing needs the password.
+        transport = self._protocol.transport
+        transport.password = None
+        assert transport.session is not None
+        transport.session.auth = None
+
+    def start(self) -> str:
+        self.line.handed_over = False
+        program, arguments = scripts.command_line()
+        return self._ask(
+            lambda p: p.run_command(self.shell_id, program, arguments, console_mode_stdin=False, skip_cmd_shell=False)
+        )
+
+    def hand_over(self, command: str, payload: _Payload) -> None:
+        """Sends the payload. ``line.handed_over`` tells afterwards whether its last bytes went out."""
+        size, step = len(payload.data), self.timing.chunk
+        for begin in range(0, size, step):
+            last = begin + step >= size
+            self.line.carries_end = last
+            try:
+                self._send(command, payload.data[begin : begin + step], last)
+            except WinRMOperationTimeoutError:
+                if not last:
+                    raise  # the end was not sent, and is not sent any more
+            finally:
+                self.line.carries_end = False
+
+    def _send(self, command: str, piece: bytes, end: bool) -> None:
+        self._ask(lambda p: p.send_command_input(self.shell_id, command, piece, end=end))
+
+    def receive(self, command: str) -> tuple[bytes, bytes, int]:
+        """Standard output, standard error and exit status, as soon as the command has ended."""
+        out, err = bytearray(), bytearray()
+        while True:
+            try:
+                more_out, more_err, status, done = self._ask(lambda p: p.get_command_output_raw(self.shell_id, command))
+            except WinRMOperationTimeoutError:
+                continue
+            out += more_out
+            err += more_err
+            if done:
+                return bytes(out), bytes(err), status
+            if len(out) + len(err) > MAX_OUTPUT:
+                raise pinning.LineError("more output than an answer has")
+
+    def finish(self, command: str) -> bool:
+        """Tells the agent to forget the command. False when the shell should not be used again."""
+        try:
+            self._ask(lambda p: p.cleanup_command(self.shell_id, command))
+        except Exception:
+            return False
+        return True
+
+    def close(self, *, politely: bool) -> None:
+        """Ends the shell if it still can be told, and the connection. Never raises."""
+        transport = self._protocol.transport
+        transport.password = None
+        try:
+            if politely and self.shell_id:
+                self.deadline = min(self.deadline, time.monotonic() + self.timing.close_s)
+                self._ask(lambda p: p.close_shell(self.shell_id, close_session=False))
+        except Exception:  # noqa: S110  # the shell ends by itself after idle_s; there is nobody to tell
+            pass
+        finally:
+            self.shell_id = ""
+            transport.close_session()
+
+    def _ask(self, question: Callable[[Protocol], T]) -> T:
+        """One request, within both the call's deadline and what one request may take."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("deadline")
+        hold = max(1, min(self.timing.operation_s, int(left)))
+        self._protocol.operation_timeout_sec = hold
+        self._protocol.transport.read_timeout_sec = hold + 1  # the line's deadline is the one that counts
+        self.line.deadline = min(self.deadline, time.monotonic() + hold + self.timing.grace_s)
+        return question(self._protocol)
+
+
+class AgentSession:
+    """One run's session with one agent. Calls come one after the other; it is a context manager."""
+
+    def __init__(self, address: AgentAddress, login: Credential, *, timing: SessionTiming | None = None) -> None:
+        self._address, self._login, self._timing = address, login, timing or SessionTiming()
+        self._shell: _Shell | None = None
+        self._dead: tuple[str, str] | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"AgentSession({self._address.machine})"
+
+    def __enter__(self) -> AgentSession:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def run(
+        self,
+        op: str,
+        *,
+        call: Call,
+        computer_name: str,
+        params: Mapping[str, Any],
+        secrets: Mapping[str, Secret],
+        hop: contract.Hop | None = None,
+    ) -> contract.Answer:
+        """Runs one operation of the contract. Raises one of the connector errors."""
+        operation = contract.OPERATIONS[op]
+
+        def payload(ttl_s: float) -> _Payload:
+            request = contract.request(
+                op,
+                attempt=call.attempt,
+                ttl_s=ttl_s,
+                computer_name=computer_name,
+                machine_sid=call.machine_sid,
+                params=params,
+                secrets=secrets,
+                hop=hop,
+            )
+            return _Payload(scripts.stdin_lines(scripts.script(op, hop=hop is not None), request))
+
+        payload(call.ttl_s)  # a request the contract does not know is a bug of ours, seen before anything is sent
+        costs = _costs(operation, hop)
+        with self._lock:
+            result = self._attempt(call, payload, operation.writes, costs)
+        if isinstance(result, ConnectorError):
+            raise result
+        out, err, status = result
+        answer = _read(out, call.attempt, op)
+        if answer is not None:
+            return answer
+        known = [*secrets.values(), self._login.secret, *([hop.secret] if hop else [])]
+        facts: dict[str, Any] = {"code": f"exit {status}", "text": _sentence(err, known), "spent": costs}
+        if operation.writes:
+            raise Unknown("answer_foreign", **facts)
+        raise Unreachable("answer_foreign", **facts)
+
+    def close(self) -> None:
+        """Ends the shell on the agent and the connection. Never raises; may be called twice."""
+        with self._lock:
+            self._drop(politely=self._dead is None, deadline=time.monotonic() + self._timing.close_s)
+
+    def _attempt(
+        self, call: Call, payload: Callable[[float], _Payload], writes: bool, costs: frozenset[Key]
+    ) -> ConnectorError | tuple[bytes, bytes, int]:
+        """One operation; errors are given back, not raised, so that no traceback leads into the frames below."""
+        if self._dead is not None:
+            return Blocked(self._dead[0], text=self._dead[1])
+        deadline = time.monotonic() + call.deadline_s
+        started = self._start(deadline)
+        if isinstance(started, ConnectorError):
+            return started
+        shell, command = started
+        try:
+            shell.hand_over(command, payload(min(call.ttl_s, deadline - time.monotonic())))
+            output = shell.receive(command)
+        except Exception as error:
+            failure = self._meaning(error, shell, writes, costs)
+            self._drop(politely=False)
+            return failure
+        if not shell.finish(command):
+            self._drop(politely=False)
+        return output
+
+    def _start(self, deadline: float) -> ConnectorError | tuple[_Shell, str]:
+        """A shell and a started command. A kept shell that turns out to be gone is replaced, once."""
+        while True:
+            kept = self._shell
+            shell = kept or _Shell(self._address, self._login, self._timing, deadline)
+            shell.deadline, self._shell = deadline, shell
+            try:
+                if kept is None:
+                    shell.open()
+                return shell, shell.start()
+            except Exception as error:
+                failure = self._meaning(error, shell, False, frozenset())
+                self._drop(politely=isinstance(error, WSManFaultError), deadline=deadline)
+            if kept is None or self._dead or time.monotonic() >= deadline:
+                return failure
+
+    def _drop(self, *, politely: bool, deadline: float | None = None) -> None:
+        shell, self._shell = self._shell, None
+        if shell is not None:
+            shell.deadline = deadline or shell.deadline
+            shell.close(politely=politely)
+
+    def _meaning(self, error: Exception, shell: _Shell, writes: bool, costs: frozenset[Key]) -> ConnectorError:
+        """What an error out of pywinrm means, by how far the line got."""
+        line = shell.line
+        if line.login_refused or isinstance(error, InvalidCredentialsError):
+            self._dead = ("login_refused", "")
+            return Blocked("login_refused", code="401", spent={Key.LOGIN})
+        if isinstance(error, pinning.OtherCertificate):
+            self._dead = ("pin_changed", error.seen)
+            return Blocked("pin_changed", text=error.seen)
+        code, text = _words(error)
+        late = shell.deadline <= time.monotonic() + 0.05
+        if line.handed_over:
+            facts: dict[str, Any] = {"code": code, "text": text, "spent": costs}
+            reason = "deadline" if late else "connection_lost"
+            return Unknown(reason, **facts) if writes else Unreachable(reason, **facts)
+        spent = {Key.LOGIN} if line.login_open else set()
+        fault = error.wsman_fault_code if isinstance(error, WSManFaultError) else None
+        if fault == ACCESS_DENIED:
+            return Blocked("not_admin", code="5", text=text)
+        if fault in QUOTA_FAULTS:
+            return Unreachable("out_of_shells", code=code, text=text)
+        if isinstance(error, pinning.NoName):
+            return Unreachable("no_dns", text=text)
+        if not shell.shell_id:
+            return Unreachable("unreachable", code=code, text=text, spent=spent)
+        return Unreachable("deadline" if late else "connection_lost", code=code, text=text, spent=spent)
+
+
+def fetch_fingerprint(host: str, port: int, timeout: float = 10.0) -> str:
+    """SHA-256 (hex) of the certificate that is shown there, for a person to confirm. No login is sent.
+
+    Raises :class:`Unreachable`.
+    """
+    try:
+        return pinning.fingerprint(host, port, timeout)
+    except pinning.NoName as error:
+        failure = Unreachable("no_dns", text=str(error))
+    except pinning.LineError as error:
+        failure = Unreachable("unreachable", text=str(error))
+    raise failure
+
+
+def check(
+    address: AgentAddress, login: Credential, *, machine_sid: str | None = None, timing: SessionTiming | None = None
+) -> contract.Answer:
+    """Logs in at an agent once and asks who it is. Raises one of the connector errors."""
+    call = Call(attempt=uuid.uuid4().hex, ttl_s=20, deadline_s=40, machine_sid=machine_sid)
+    with AgentSession(address, login, timing=timing) as session:
+        return session.run("identity", call=call, computer_name=address.machine, params={}, secrets={})
+
+
+def _costs(operation: contract.Operation, hop: contract.Hop | None) -> frozenset[Key]:
+    """Whose tries may be gone once the payload was handed over and no answer came."""
+    logs_on = bool(operation.secrets) or operation.writes
+    return frozenset(({Key.TARGET} if logs_on else set()) | ({Key.LINKED} if hop else set()))
+
+
+def _read(output: bytes, attempt: str, op: str) -> contract.Answer | None:
+    try:
+        return contract.read_answer(output, attempt=attempt, op=op)
+    except contract.ContractError:
+        return None
+
+
+def _words(error: Exception) -> tuple[str, str]:
+    """A code and a sentence for the journal. Only what the agent's service said itself is quoted."""
+    if isinstance(error, WSManFaultError):
+        return str(error.wsman_fault_code or error.wmierror_code or error.code), (error.reason or "")[:MAX_TEXT]
+    if isinstance(error, WinRMTransportError):
+        return f"HTTP {error.code}", ""
+    if isinstance(error, pinning.LineError):
+        return type(error).__name__, str(error)
+    return type(error).__name__, ""
+
+
+def _sentence(stderr: bytes, secrets: list[Secret]) -> str:
+    """The beginning of what came on standard error, up to the first word that could be encoded data."""
+    words: list[str] = []
+    for word in stderr.decode("utf-8", "replace").split():
+        if len(word) > 40:
+            break
+        words.append(word)
+    return scrub(" ".join(words), secrets)[:MAX_TEXT]

@@ -1,0 +1,269 @@
+"""The shell service of one machine: shells, commands, their input and output, quotas, operation time-outs.
+
+It runs exactly one command: the product's own bootstrap, which reads a script and a request from standard input. The
+script is known by its hash; any other is answered as a machine answers on which application control forbids it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import cast
+
+from pwserver.connectors import scripts
+from pwserver.connectors.contract import OPERATIONS
+from pwserver.lab import engine_mind, python_mind
+from pwserver.lab.model.network import Network
+from pwserver.lab.wire_soap import (
+    ACCESS_DENIED,
+    CMD,
+    NO_SUCH_RESOURCE,
+    NO_SUCH_SHELL,
+    NOT_SUPPORTED,
+    SHELL,
+    TIMED_OUT,
+    TOO_MANY_OPERATIONS,
+    TOO_MANY_SHELLS,
+    Fault,
+    Request,
+    new_id,
+    stream,
+)
+
+log = logging.getLogger(__name__)
+
+SHELLS_PER_USER = 30
+OPERATIONS_PER_USER = 1500
+"""Windows counts a text shell's commands until the shell ends, not until they do."""
+MAX_LINE = scripts.MAX_LINE
+BLOCKED = b"This program is blocked by group policy. For more information, contact your system administrator.\r\n"
+TOO_LONG = b"The command line is too long.\r\n"
+CONSTRAINED = b'{"psrv":"language_mode"}'
+NO_INPUT = b'{"psrv":"no_input"}'
+
+Mind = Callable[[Network, str, str, str, str, bytes], tuple[bytes, int]]
+"""(network, machine, as_user, op, script, request) → standard output and exit status."""
+
+
+class Cut(Exception):
+    """The line to the client breaks here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    out: bytes = b""
+    err: bytes = b""
+    status: int = 0
+
+
+@dataclass(slots=True)
+class Command:
+    """A started command. ``output`` is there as soon as ``done`` is set."""
+
+    id: str = field(default_factory=new_id)
+    stdin: bytearray = field(default_factory=bytearray)
+    closed: bool = False
+    done: threading.Event = field(default_factory=threading.Event)
+    output: Output = field(default_factory=Output)
+
+
+@dataclass(slots=True)
+class Shell:
+    owner: str
+    idle_s: float
+    used: float
+    id: str = field(default_factory=new_id)
+    commands: dict[str, Command] = field(default_factory=dict)
+    operations: int = 0
+
+
+def think(network: Network, machine: str, as_user: str, op: str, script: str, request: bytes) -> tuple[bytes, int]:
+    """The mind of the lab: the script itself when an engine is named, else the Python one."""
+    if os.environ.get("PWSERVER_LAB_POWERSHELL"):
+        return engine_mind.run(cast(engine_mind.Model, network), machine, as_user, script, request)
+    answer = python_mind.run(network, machine, as_user, op, json.loads(request))
+    return json.dumps(answer).encode(), 0
+
+
+class ShellService:
+    """All shells of one machine."""
+
+    def __init__(self, network: Network, machine: str, mind: Mind) -> None:
+        self._network, self._machine, self._mind = network, machine, mind
+        self._shells: dict[str, Shell] = {}
+        self._lock = threading.Lock()
+
+    def answer(self, user: str, asked: Request) -> tuple[str, str]:
+        """Action and body of the answer. Raises :class:`Fault`, and :class:`Cut` when the line is to break."""
+        handler = _HANDLERS.get(asked.action)
+        if handler is None:
+            raise Fault(NOT_SUPPORTED, "a:ActionNotSupported", "The action is not supported by the service.")
+        return handler(self, user, asked)
+
+    def open_shells(self) -> int:
+        with self._lock:
+            return len(self._shells)
+
+    # one method per action
+
+    def create(self, user: str, asked: Request) -> tuple[str, str]:
+        if asked.resource != CMD:
+            raise Fault(NO_SUCH_RESOURCE, "a:DestinationUnreachable", "The resource URI is not known here.")
+        now = time.monotonic()
+        with self._lock:
+            self._shells = {key: shell for key, shell in self._shells.items() if now - shell.used < shell.idle_s}
+            mine = sum(1 for shell in self._shells.values() if shell.owner == user)
+            if mine >= SHELLS_PER_USER or self._network.fault(self._machine).no_shells:
+                raise _quota(TOO_MANY_SHELLS, f"a maximum number of {SHELLS_PER_USER} concurrent shells")
+            shell = Shell(user, asked.idle_s, now)
+            self._shells[shell.id] = shell
+        return (
+            "http://schemas.xmlsoap.org/ws/2004/09/transfer/CreateResponse",
+            f"<x:ResourceCreated><a:Address>https://{self._machine}:5986/wsman</a:Address><a:ReferenceParameters>"
+            f'<w:ResourceURI>{CMD}</w:ResourceURI><w:SelectorSet><w:Selector Name="ShellId">{shell.id}</w:Selector>'
+            f"</w:SelectorSet></a:ReferenceParameters></x:ResourceCreated><rsp:Shell><rsp:ShellId>{shell.id}"
+            f"</rsp:ShellId><rsp:ResourceUri>{CMD}</rsp:ResourceUri><rsp:InputStreams>stdin</rsp:InputStreams>"
+            "<rsp:OutputStreams>stdout stderr</rsp:OutputStreams></rsp:Shell>",
+        )
+
+    def command(self, user: str, asked: Request) -> tuple[str, str]:
+        shell = self._shell(user, asked)
+        with self._lock:
+            total = sum(each.operations for each in self._shells.values() if each.owner == user)
+            if total >= OPERATIONS_PER_USER:
+                raise _quota(TOO_MANY_OPERATIONS, f"a maximum number of {OPERATIONS_PER_USER} concurrent operations")
+            shell.operations += 1
+        no_search = asked.options.get("WINRS_SKIP_CMD_SHELL", "FALSE").upper() == "TRUE"
+        if no_search and not re.match(r"[A-Za-z]:\\", asked.command):
+            raise Fault(2147942402, "w:InternalError", "The system cannot find the file specified.", "s:Receiver")
+        command = Command()
+        shell.commands[command.id] = command
+        if len(asked.command) > MAX_LINE:
+            self._end(command, Output(err=TOO_LONG, status=1))
+        elif asked.command != _our_line():
+            self._end(command, Output(err=BLOCKED, status=1))
+        told = f"<rsp:CommandResponse><rsp:CommandId>{command.id}</rsp:CommandId></rsp:CommandResponse>"
+        return f"{SHELL}/CommandResponse", told
+
+    def send(self, user: str, asked: Request) -> tuple[str, str]:
+        command = self._command(self._shell(user, asked), asked)
+        if not command.closed and not command.done.is_set():
+            command.stdin += asked.data
+            command.closed = asked.end
+            if asked.end:
+                self._execute(user, command)
+        return f"{SHELL}/SendResponse", "<rsp:SendResponse/>"
+
+    def receive(self, user: str, asked: Request) -> tuple[str, str]:
+        command = self._command(self._shell(user, asked), asked)
+        if not command.done.wait(asked.timeout_s):
+            raise Fault(
+                TIMED_OUT,
+                "w:TimedOut",
+                "The WS-Management service cannot complete the operation within the time given in OperationTimeout.",
+                "s:Receiver",
+            )
+        output, key = command.output, command.id
+        return (
+            f"{SHELL}/ReceiveResponse",
+            f"<rsp:ReceiveResponse>{stream('stdout', key, output.out)}{stream('stderr', key, output.err)}"
+            f'<rsp:CommandState CommandId="{key}" State="{SHELL}/CommandState/Done">'
+            f"<rsp:ExitCode>{output.status}</rsp:ExitCode></rsp:CommandState></rsp:ReceiveResponse>",
+        )
+
+    def signal(self, user: str, asked: Request) -> tuple[str, str]:
+        shell = self._shell(user, asked)
+        shell.commands.pop(self._command(shell, asked).id)
+        return f"{SHELL}/SignalResponse", "<rsp:SignalResponse/>"
+
+    def delete(self, user: str, asked: Request) -> tuple[str, str]:
+        shell = self._shell(user, asked)
+        with self._lock:
+            self._shells.pop(shell.id, None)
+        return "http://schemas.xmlsoap.org/ws/2004/09/transfer/DeleteResponse", ""
+
+    # what they use
+
+    def _shell(self, user: str, asked: Request) -> Shell:
+        with self._lock:
+            shell = self._shells.get(asked.shell_id)
+            if shell is None or time.monotonic() - shell.used >= shell.idle_s:
+                raise Fault(NO_SUCH_SHELL, "w:InvalidSelectors", "The shell was not found on the server.")
+            if shell.owner != user:
+                raise Fault(ACCESS_DENIED, "w:AccessDenied", "Access is denied.")
+            shell.used = time.monotonic()
+            return shell
+
+    def _command(self, shell: Shell, asked: Request) -> Command:
+        command = shell.commands.get(asked.command_id)
+        if command is None:
+            raise Fault(NO_SUCH_SHELL, "w:InvalidSelectors", "There is no command of this identifier.")
+        return command
+
+    def _end(self, command: Command, output: Output) -> None:
+        command.output = output
+        command.done.set()
+
+    def _execute(self, user: str, command: Command) -> None:
+        """What powershell.exe does once its input is complete, and what the machine's faults do to it."""
+        lines = bytes(command.stdin).split(b"\r\n")
+        command.stdin.clear()
+        try:
+            script, request = (base64.b64decode(line, validate=True) for line in lines[:2])
+        except (ValueError, binascii.Error):
+            return self._end(command, Output(out=NO_INPUT, status=90))
+        op = engine_mind.known().get(scripts.digest(script.decode("utf-8", "replace")))
+        if op is None:
+            return self._end(command, Output(out=CONSTRAINED, status=91))
+
+        def work(asked: bytes) -> None:
+            try:
+                out, status = self._mind(self._network, self._machine, user, op, script.decode(), asked)
+                self._end(command, Output(out=out, status=status))
+            except Exception as error:  # a bug of the lab; it must not look like a machine that never answers
+                log.error("lab bug: %s in %s on %s", type(error).__name__, op, self._machine)
+                self._end(command, Output(err=b"The lab met a bug of its own.\r\n", status=1))
+
+        fault = self._network.fault(self._machine)
+        if OPERATIONS[op].writes and fault.late_s is not None:
+            late = json.dumps(python_mind.later(json.loads(request), fault.late_s)).encode()
+            self._network.later(fault.late_s, lambda: work(late))
+            raise Cut
+        if OPERATIONS[op].writes and fault.cut:
+            if fault.cut == "after":
+                work(request)
+            raise Cut
+        threading.Thread(target=work, args=(request,), name=f"lab {self._machine} {op}", daemon=True).start()
+        return None
+
+
+_HANDLERS: dict[str, Callable[[ShellService, str, Request], tuple[str, str]]] = {
+    "Create": ShellService.create,
+    "Command": ShellService.command,
+    "Send": ShellService.send,
+    "Receive": ShellService.receive,
+    "Signal": ShellService.signal,
+    "Delete": ShellService.delete,
+}
+
+
+@cache
+def _our_line() -> str:
+    program, arguments = scripts.command_line()
+    return " ".join((program, *arguments))
+
+
+def _quota(code: int, limit: str) -> Fault:
+    text = (
+        f"The WS-Management service cannot process the request. This user is allowed {limit}, which has been exceeded."
+    )
+    return Fault(code, "w:QuotaLimit", text)
