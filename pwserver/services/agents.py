@@ -183,7 +183,7 @@ def set_reach(
         row.scopes += [AgentScope(agent_id=row.id, vault_id=vault_id) for vault_id in sorted(wanted - present)]
         facts = {"before": before, "machines": names, "vaults": len(wanted)}
         record(session, actor, "agent.reach_changed", subject=row.name, facts=facts)
-        _refresh_chains(session, row)
+        refresh_chains(session, row)
 
 
 def approve(actor: AppUser | None, agent: SyncAgent, *, row_version: int) -> None:
@@ -280,7 +280,7 @@ def _untested(session: AnySession, row: SyncAgent, *, told_sid: bool = True) -> 
     if not told_sid:
         row.machine_sid = ""
     session.flush()
-    _refresh_chains(session, row)
+    refresh_chains(session, row)
 
 
 def _switch(actor: AppUser, agent: SyncAgent, row_version: int, before: str, after: str) -> None:
@@ -296,7 +296,7 @@ def _set_state(session: AnySession, actor: AppUser | None, row: SyncAgent, state
     row.state = state
     record(session, actor, f"agent.{state}", subject=row.name)
     session.flush()
-    _refresh_chains(session, row)
+    refresh_chains(session, row)
 
 
 def _remove(session: AnySession, actor: AppUser, row: SyncAgent, verb: str) -> None:
@@ -322,7 +322,7 @@ def _refuse_dropped(session: AnySession, row: SyncAgent, wanted: set[str]) -> No
         )
 
 
-def _refresh_chains(session: AnySession, row: SyncAgent) -> None:
+def refresh_chains(session: AnySession, row: SyncAgent) -> None:
     """The status of a password depends on its agent."""
     for chain_id in session.scalars(select(SyncChain.id).where(SyncChain.agent_id == row.id)).all():
         refresh(session, chain_id)  # type: ignore[arg-type]  # a scoped session everywhere

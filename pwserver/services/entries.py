@@ -218,7 +218,9 @@ def _columns(settings: Settings) -> dict[str, Any]:
 
 def _checked(settings: Settings) -> Settings:
     """The same, blanks at the ends taken off. Raises :class:`Invalid`."""
-    typed = {name: value.strip() if isinstance(value, str) else value for name, value in _columns(settings).items()}
+    typed: dict[str, Any] = {
+        name: value.strip() if isinstance(value, str) else value for name, value in _columns(settings).items()
+    }
     cleaned = replace(settings, **typed)
     if cleaned.type not in TYPES:
         raise Invalid("Choose a type from the list.", field="type")

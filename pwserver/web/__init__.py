@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from flask import Flask
 
-from pwserver.extensions import csrf, htmx, limiter
+from pwserver import extensions
 
 NOUNS = ("setup", "auth", "account", "vaults", "entries", "users", "agents")
 OTHERS = ("dashboard", "sync", "runs", "approve", "history", "lab")
@@ -26,9 +26,9 @@ def init_app(app: Flask) -> None:
     )
     headers.init_app(app)
     session.init_app(app)
-    csrf.init_app(app)
-    htmx.init_app(app)
-    limiter.init_app(app)
+    extensions.csrf.init_app(app)
+    extensions.htmx.init_app(app)
+    extensions.limiter.init_app(app)
     guard.init_app(app)
     errors.init_app(app)
     context.init_app(app)

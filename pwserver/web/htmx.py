@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from flask import Response, make_response, redirect, request
+from flask import Response, make_response, redirect
 from flask.typing import ResponseReturnValue
+
+from pwserver.extensions import htmx
 
 
 def wants_fragment() -> bool:
     """Whether htmx asked and will swap a part of the page."""
-    return request.headers.get("HX-Request") == "true" and request.headers.get("HX-Boosted") != "true"
+    return bool(htmx) and not htmx.boosted
 
 
 def go(url: str) -> ResponseReturnValue:

@@ -1,0 +1,188 @@
+"""Testing a sync agent: one logon with its login, in the budget, and what the answer means.
+
+A refused login is not sent again by itself. A person's click may send it once more (rules 22 and 23), never beyond the
+budget of its account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from pwserver.connectors.base import Answer, Blocked, Credential, Evidence, Key, Outcome, Unknown, ask
+from pwserver.core.errors import Forbidden, Invalid, Throttled
+from pwserver.core.states import Health
+from pwserver.models import AppUser, SyncAgent, new_id
+from pwserver.services.agents import refresh_chains
+from pwserver.services.audit import record
+from pwserver.services.keys import keyring
+from pwserver.services.sync import accounts, credentials, requeue
+from pwserver.services.sync.reach import _open as open_version
+from pwserver.services.sync.status import timing
+from pwserver.services.transaction import end_read, now, write
+from pwserver.sync.chain import NotNow
+
+_OUR_WAY_IN = frozenset({"language_mode", "not_admin", "wrong_name", "new_machine", "is_dc"})
+BY_PERSON = 2
+"""Tries that a person's click may bring an account to within the window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Plain values for the call, so that no row is touched during it."""
+
+    host: str
+    port: int
+    pin: str
+    machine: str
+    machine_sid: str | None
+
+
+Check = Callable[[Contact, Credential], Evidence]
+
+
+def over_winrm(contact: Contact, login: Credential) -> Evidence:
+    """The real check: TLS with the pinned certificate, one logon, and who the machine says it is."""
+    from pwserver.connectors.session import AgentAddress, check
+
+    address = AgentAddress(contact.host, contact.port, contact.pin, contact.machine)
+    answer = check(address, login, machine_sid=contact.machine_sid)
+    if answer.reason in _OUR_WAY_IN:
+        raise Blocked(answer.reason, text=answer.text)
+    if answer.reason or answer.stage != "done" or answer.machine is None:
+        raise Unknown(answer.reason or "internal", code=str(answer.code), text=answer.text, spent=())
+    return Evidence(answer.machine.computer_name, machine_sid=answer.machine.machine_sid)
+
+
+def fetch_fingerprint(host: str, port: int) -> str:
+    """The SHA-256 of the certificate that answers there, before anything else is sent. Raises :class:`Invalid`."""
+    from pwserver.connectors.session import fetch_fingerprint as fetch
+
+    end_read()
+    answer: list[str] = []
+
+    def go() -> Evidence:
+        answer.append(fetch(host, port, timeout=10))
+        return Evidence(host)
+
+    outcome = ask(go, secrets=())
+    if not answer:
+        raise Invalid(f"{say(outcome, host)} Nothing was saved.", field="host")
+    return answer[0].replace(":", "").lower()
+
+
+def test_agent(actor: AppUser | None, agent: SyncAgent, check: Check | None = None) -> Outcome:  # noqa: PT028  # no test
+    """Logs on once and keeps what was said as the agent's health. Raises :class:`Throttled` when over the budget.
+
+    ``check``: the call itself; the real one by default.
+    """
+    if actor is not None and not (actor.org_admin and actor.active):
+        raise Forbidden("Only an organization administrator may do this.")
+    if agent.transport == "ssh":
+        raise Invalid("This server reaches devices itself; test the passwords of a device instead.")
+    check = check or over_winrm
+    agent_id, rev = agent.id, agent.row_version
+    contact = Contact(agent.host, agent.port, agent.pin, agent.machine, agent.machine_sid or None)
+    login, attempt = _reserve(agent)
+    credential = Credential(login.user_name, open_version(login.version_id or ""))
+    digest = keyring().digest(f"account {login.key}", credential.secret)
+    end_read()
+    outcome = ask(lambda: check(contact, credential), secrets=[credential.secret])
+    _settle(actor, agent_id, rev, login.key, digest, attempt, outcome)
+    return outcome
+
+
+def _reserve(agent: SyncAgent) -> tuple[credentials.Login, str]:
+    with write() as session:
+        at, limits = now(), timing()
+        row = session.get_one(SyncAgent, agent.id)
+        if row.login_entry_id is None:
+            raise Invalid(f"{row.name} has no login yet. Choose or make one first.")
+        login = credentials.bind(session, row.login_entry_id, row.machine, "", at, limits.busy_account)
+        if isinstance(login, NotNow):
+            raise Invalid(f"The login of {row.name} is being changed at this moment. Test again in a minute.")
+        no = accounts.may_try(
+            session, login.key, None, budget=BY_PERSON, window=limits.try_window, busy_for=limits.busy_account, at=at
+        )
+        if no is not None:
+            raise Throttled(
+                f"Another try would risk locking {login.user_name}. Nothing was sent; safe at {no.safe_at:%H:%M} UTC."
+            )
+        attempt = new_id()
+        accounts.reserve(session, login.key, attempt, at)
+    return login, attempt
+
+
+def _settle(
+    actor: AppUser | None, agent_id: str, rev: int, key: str, digest: str, attempt: str, outcome: Outcome
+) -> None:
+    with write() as session:
+        at = now()
+        if Key.LOGIN not in outcome.spent:
+            accounts.give_back(session, attempt, [key])
+        mended = False
+        if outcome.answer == Answer.APPLIED:
+            mended = accounts.remember(session, key, digest, accepted=True, reason="", at=at)
+        elif outcome.answer == Answer.BLOCKED and Key.LOGIN in outcome.spent:
+            accounts.remember(session, key, digest, accepted=False, reason=outcome.reason, at=at)
+        row = session.get(SyncAgent, agent_id, with_for_update=True)
+        if row is None or row.row_version != rev:
+            return  # edited meanwhile: this answer was about another address or login
+        _keep(row, outcome, at)
+        record(session, actor, "agent.tested", subject=row.name, facts={"health": row.health, "reason": outcome.reason})
+        session.flush()
+        refresh_chains(session, row)
+        if mended:
+            requeue.requeue_waiting_for(session, key, at)
+
+
+def _keep(row: SyncAgent, outcome: Outcome, at: datetime) -> None:
+    health = {
+        Answer.APPLIED: Health.HEALTHY,
+        Answer.BLOCKED: Health.BLOCKED,
+        Answer.REFUSED: Health.BLOCKED,
+        Answer.UNREACHABLE: Health.UNREACHABLE,
+        Answer.UNKNOWN: Health.UNKNOWN,
+    }[outcome.answer]
+    if row.health != health:
+        row.health_since = at
+    row.health = health
+    row.health_text = "" if health == Health.HEALTHY else say(outcome, row.machine)
+    if outcome.answer not in (Answer.UNREACHABLE, Answer.UNKNOWN):
+        row.last_contact_at = at
+    if outcome.answer == Answer.APPLIED and outcome.evidence and outcome.evidence.machine_sid:
+        row.machine_sid = row.machine_sid or outcome.evidence.machine_sid
+
+
+def say(outcome: Outcome, machine: str) -> str:
+    """What happened and what to do next, then the machine's own words and code."""
+    words = _WORDS.get(outcome.reason) or _BY_ANSWER[outcome.answer]
+    own = f" It said: {outcome.text}" if outcome.text and outcome.reason not in _WORDS_HOLD_TEXT else ""
+    code = f" ({outcome.code})" if outcome.code else ""
+    return words.format(machine=machine, text=outcome.text) + own + code
+
+
+_WORDS_HOLD_TEXT = frozenset({"wrong_name"})
+_WORDS = {
+    "no_dns": "{machine} has no address in DNS. Nothing was sent. Correct the address.",
+    "unreachable": "{machine} does not answer. Nothing was sent. It may be off, or its firewall lets nobody in.",
+    "login_refused": "{machine} refused our login. It was sent once and is not sent again by itself. Repair the login.",
+    "pin_changed": (
+        "{machine} shows another certificate than the one that was confirmed. No login was sent. Either it was renewed "
+        "(confirm the new fingerprint under Change address) or something stands between."
+    ),
+    "not_admin": "Our login works on {machine} but is no administrator there, or its token is filtered.",
+    "wrong_name": "The machine that answers for {machine} calls itself otherwise. {text} Correct the address.",
+    "new_machine": "{machine} is not the machine it was: its SID is new. Was it reinstalled? Register it anew.",
+    "is_dc": "{machine} is a domain controller: it has no local accounts. Use another machine.",
+    "language_mode": "Application control on {machine} blocks our script, or its PowerShell is older than 5.1.",
+    "out_of_shells": "{machine} has as many open shells for our login as it allows. Test again in a minute.",
+}
+_BY_ANSWER = {
+    Answer.APPLIED: "{machine} answered.",
+    Answer.REFUSED: "{machine} refused our login.",
+    Answer.BLOCKED: "{machine} did not let us work.",
+    Answer.UNREACHABLE: "{machine} does not answer. Nothing was sent.",
+    Answer.UNKNOWN: "{machine} gave an answer that we do not understand. Nothing was changed.",
+}

@@ -1,0 +1,91 @@
+/* Small comforts. Every page works without them. */
+"use strict";
+(() => {
+  const say = (words) => { document.getElementById("say").textContent = words; };
+
+  /* Secrets leave the page by themselves: the panel is replaced by its hidden form. */
+  const hide = (panel) => {
+    const url = panel.dataset.hideUrl;
+    panel.querySelectorAll(".pw-secret").forEach((one) => { one.textContent = "••••••••••••"; });
+    if (window.htmx) window.htmx.ajax("GET", url, { target: panel, swap: "outerHTML" });
+  };
+
+  let clipboardTimer = 0;
+  const copy = async (text) => {
+    if (!navigator.clipboard) { say("This browser does not let the page copy. Select the password and copy it."); return false; }
+    try { await navigator.clipboard.writeText(text); } catch { say("The browser did not allow copying. Select the password and copy it."); return false; }
+    clearTimeout(clipboardTimer);
+    clipboardTimer = setTimeout(() => navigator.clipboard.writeText("").catch(() => {}), 30000);
+    return true;
+  };
+  const copied = (panel) => {
+    panel.querySelectorAll("[data-copied]").forEach((one) => { one.hidden = false; });
+    say("The password is in the clipboard.");
+  };
+
+  const times = (root) => root.querySelectorAll("time[datetime]:not([data-local])").forEach((one) => {
+    const moment = new Date(one.dateTime);
+    if (isNaN(moment)) return;
+    const sameDay = moment.toDateString() === new Date().toDateString();
+    const clock = { hour: "2-digit", minute: "2-digit" };
+    one.title = one.textContent;
+    one.dataset.local = "";
+    one.textContent = sameDay
+      ? `today, ${moment.toLocaleTimeString([], clock)}`
+      : moment.toLocaleString([], { day: "numeric", month: "short", year: "numeric", ...clock });
+  });
+
+  const set = (root) => {
+    times(root);
+    root.querySelectorAll("[data-peek], [data-copy-from]").forEach((one) => { one.hidden = false; });
+    const panels = root.matches?.("[data-hide-after]") ? [root] : root.querySelectorAll("[data-hide-after]");
+    panels.forEach((panel) => {
+      if (panel.dataset.timed) return;
+      panel.dataset.timed = "1";
+      setTimeout(() => { if (panel.isConnected) hide(panel); }, Number(panel.dataset.hideAfter) * 1000);
+      const value = panel.querySelector("[data-copy]");
+      if (value) copy(value.textContent).then((done) => {
+        if (!done) return;
+        copied(panel);
+        value.textContent = "••••••••••••";
+        panel.querySelectorAll("[data-copy-from]").forEach((one) => one.remove());
+      });
+    });
+  };
+
+  document.addEventListener("click", (event) => {
+    const peek = event.target.closest?.("[data-peek]");
+    if (peek) {
+      const input = document.getElementById(peek.dataset.peek);
+      const shown = input.type === "text";
+      input.type = shown ? "password" : "text";
+      peek.setAttribute("aria-pressed", String(!shown));
+      return;
+    }
+    const from = event.target.closest?.("[data-copy-from]");
+    if (from) {
+      copy(document.getElementById(from.dataset.copyFrom).textContent).then((done) => { if (done) copied(from.closest(".pw-panel")); });
+    }
+  });
+
+  document.addEventListener("input", (event) => {
+    if (event.target.type !== "range") return;
+    const output = document.querySelector(`output[for="${event.target.id}"]`);
+    if (output) output.textContent = event.target.value;
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
+    const search = document.querySelector("input[type=search]");
+    if (search) { event.preventDefault(); search.focus(); }
+  });
+
+  document.addEventListener("htmx:load", (event) => set(event.detail.elt));
+  document.addEventListener("htmx:sendError", () => say("The server does not answer. Nothing was sent."));
+  document.addEventListener("DOMContentLoaded", () => {
+    set(document);
+    const zone = document.getElementById("zone");
+    if (zone) zone.textContent = `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}.`;
+  });
+})();
