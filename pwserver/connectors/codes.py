@@ -235,7 +235,7 @@ class _Said:
         raise what(
             reason,
             code=code_text(answer.code),
-            text=answer.text,
+            text=answer.text or told(answer, reason),
             spent=spends,
             wrote=wrote,
             safe_at=safe_at,
@@ -357,6 +357,22 @@ class _Said:
     def _after_window(self) -> datetime | None:
         account = self.answer.account
         return self.now + timedelta(seconds=account.window_s) if account and account.window_s else None
+
+
+def told(answer: contract.Answer, reason: str) -> str:
+    """What the machine told that belongs beside our words for ``reason``."""
+    machine, account, place = answer.machine, answer.account, answer.place
+    if reason == "wrong_name" and machine:
+        return f"It calls itself {machine.computer_name}."
+    if reason == "no_service" and place and place.suggestion:
+        return f"The service with that display name is called {place.suggestion}."
+    if reason == "run_as_differs" and place:
+        return f"It runs as {place.run_as}."
+    if reason == "too_short" and account and account.min_length:
+        return f"It wants at least {account.min_length} characters."
+    if reason == "dependents_running" and place and place.dependents:
+        return f"These run and depend on it: {', '.join(place.dependents)}."
+    return ""
 
 
 def code_text(code: int) -> str:

@@ -1,0 +1,458 @@
+"""Every reason a link, an attempt or a run may have, in words, with its next step: one table for pages and mails.
+
+``words`` and ``next`` are ``str.format`` templates that know only ``{machine}``, ``{account}``, ``{login}`` and
+``{time}`` (when it is tried again or becomes safe). Order: what happened, what it means; then what to do next. The
+machine's own sentence and code stand beside them and are not repeated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Step = Literal["approve", "retest", "agent", "edit", "wait", "adopt", "none"]
+"""Approve… · Retest Sync · repair the login or the agent · edit the link · it goes on by itself · Adopt… · nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    words: str
+    next: str
+    step: Step
+
+
+_BY_ITSELF = "It goes on by itself, next at {time}. Nothing to do if {machine} is meant to be off."
+_LOGIN_STAYS = "Repair the login. Whatever waits for it then goes on by itself."
+
+REASONS: Mapping[str, Reason] = {
+    "": Reason("", "", "none"),
+    # ---- the target said no to this account's value -----------------------------------------------------------------
+    "value_refused": Reason(
+        "{machine} refused the vault's password for {account}. It was tried once and is not tried again by itself.",
+        "Approve sets a password without knowing the old one; Correct says which one is right.",
+        "approve",
+    ),
+    "old_value_refused": Reason(
+        "{machine} refused the password that {account} was last proved to have. Somebody set another one there. Nothing "
+        "was changed.",
+        "Approve sets a password without knowing the old one.",
+        "approve",
+    ),
+    "holds_another": Reason(
+        "{account} on {machine} holds a password that the vault does not know. Somebody set it there.",
+        "Approve sets a password without knowing the old one.",
+        "approve",
+    ),
+    "refused_before": Reason(
+        "{machine} refused this password for {account} before. It is not sent again by itself.",
+        "Approve sets a password without knowing the old one; Retest Sync tries this one once more.",
+        "approve",
+    ),
+    "policy": Reason(
+        "Nothing was changed. The password policy of {machine} does not take this password: its length, its classes, one "
+        "used before, or changed too soon. Windows does not say which.",
+        "Choose another password, or Approve with another one.",
+        "approve",
+    ),
+    "too_short": Reason(
+        "Nothing was changed. {machine} wants a longer password for {account}.",
+        "Choose a longer password.",
+        "approve",
+    ),
+    "blank": Reason("Nothing was sent. Windows does not take an empty password here.", "Choose a password.", "approve"),
+    "may_change_at": Reason(
+        "Nothing was changed. {machine} lets {account} change its password again at {time} (minimum age).",
+        "It is changed by itself then. Or allow a reset on this link; Approve resets at once.",
+        "wait",
+    ),
+    "reset_not_allowed": Reason(
+        "Nothing was changed. {account} may not change its own password, and a reset would make its saved credentials, "
+        "EFS files and private keys on {machine} unreadable.",
+        "Edit the link and allow the reset, or Approve.",
+        "edit",
+    ),
+    "change_denied": Reason(
+        "Nothing was changed. {machine} does not let {account} change its own password.",
+        "Allow a reset on this link, or Approve.",
+        "approve",
+    ),
+    "cannot_prove_old": Reason(
+        "Nothing was changed. {machine} would not let us prove the present password of {account} before a reset.",
+        "Look at the account on {machine}, then Retest Sync; or Approve.",
+        "approve",
+    ),
+    "account_state": Reason(
+        "Nothing was changed. {account} on {machine} is disabled, locked or expired, so its password cannot be proved.",
+        "Put the account right, then Retest Sync; or Approve.",
+        "approve",
+    ),
+    "account_disabled": Reason(
+        "{account} is disabled on {machine}. Its password cannot be proved by logging on. Nothing was changed.",
+        "Enable the account, then Retest Sync; or Approve sets it without a proof.",
+        "approve",
+    ),
+    "account_locked": Reason(
+        "{account} is locked out on {machine}. Nothing was changed and no try was spent on it.",
+        "Unlock it there, or Approve with unlocking; else Retest Sync after {time}.",
+        "approve",
+    ),
+    "account_expired": Reason(
+        "{account} has expired on {machine}. Its password cannot be proved by logging on. Nothing was changed.",
+        "Extend the account, then Retest Sync; or Approve sets it without a proof.",
+        "approve",
+    ),
+    "account_restricted": Reason(
+        "A restriction on {machine} keeps {account} from logging on, so its password cannot be proved. Nothing was "
+        "changed.",
+        "Look at the account's restrictions, then Retest Sync.",
+        "retest",
+    ),
+    "account_hours": Reason(
+        "{account} may not log on to {machine} at this hour, so its password cannot be proved. Nothing was changed.",
+        "Retest Sync within its hours.",
+        "retest",
+    ),
+    "account_workstation": Reason(
+        "{account} may not log on from {machine}, so its password cannot be proved there. Nothing was changed.",
+        "Allow that machine for the account, then Retest Sync.",
+        "retest",
+    ),
+    "password_expired": Reason(
+        "The password of {account} has expired on {machine}, so a logon cannot prove it. Nothing was changed.",
+        "Change it everywhere, or Approve.",
+        "approve",
+    ),
+    "must_change": Reason(
+        "{account} must change its password at the next logon on {machine}, so a logon cannot prove it. Nothing was "
+        "changed.",
+        "Change it everywhere, or Approve.",
+        "approve",
+    ),
+    "logon_type_denied": Reason(
+        "A policy on {machine} does not let {account} log on over the network, so its password cannot be proved. Nothing "
+        "was changed.",
+        "Allow network logon for the account there, then Retest Sync.",
+        "retest",
+    ),
+    "would_lock": Reason(
+        "Nothing was tried. One more wrong try could lock {account} on {machine}.",
+        "Retest Sync after {time}.",
+        "wait",
+    ),
+    "over_budget": Reason(
+        "Nothing was sent. Another try would risk locking {account}; it is safe again at {time}.",
+        "Retest Sync after that.",
+        "wait",
+    ),
+    "managed_by_windows": Reason(
+        "Windows manages this password on {machine} itself (LAPS, a managed service account or a system account) and "
+        "takes no other.",
+        "Take the link out of the chain, or the account out of that management.",
+        "edit",
+    ),
+    # ---- our own way in ------------------------------------------------------------------------------------------------
+    "login_refused": Reason(
+        "{machine} refused our login {login}. It was sent once and is not sent again by itself.", _LOGIN_STAYS, "agent"
+    ),
+    "linked_refused": Reason(
+        "{machine} refused our linked credential {login}. It was sent once and is not sent again by itself.",
+        "Repair the linked credential. Whatever waits for it then goes on by itself.",
+        "agent",
+    ),
+    "override_refused": Reason(
+        "{machine} refused the administrative credentials that were typed. They were sent once. Nothing was changed.",
+        "Approve again with others.",
+        "approve",
+    ),
+    "waiting_for_login": Reason(
+        "Waiting: our login {login} was refused, so nothing was sent to {machine}.", _LOGIN_STAYS, "agent"
+    ),
+    "no_login": Reason(
+        "The sync agent has no login to work with. Nothing was sent.", "Give the agent a login.", "agent"
+    ),
+    "no_linked_credential": Reason(
+        "This link needs a linked credential and has none. Nothing was sent.",
+        "Choose one for the link or for its agent.",
+        "edit",
+    ),
+    "no_linked": Reason(
+        "This link needs a linked credential and has none. Nothing was sent.",
+        "Choose one for the link or for its agent.",
+        "edit",
+    ),
+    "not_admin": Reason(
+        "{login} can log on to {machine} but is no administrator there, or Windows gives it a reduced token over the "
+        "network (LocalAccountTokenFilterPolicy). Nothing was changed.",
+        "Give it the right, then Retest Sync.",
+        "agent",
+    ),
+    "denied": Reason(
+        "{machine} let {login} in but denied it this step. Nothing was changed.",
+        "Give it the right, then Retest Sync.",
+        "agent",
+    ),
+    "other_session": Reason(
+        "{machine} has another session of ours with other credentials open. Nothing was changed.",
+        "Retest Sync in a few minutes.",
+        "retest",
+    ),
+    "no_password_login": Reason(
+        "{login} may not use a password on {machine}. Nothing was changed.",
+        "Allow it there, or choose another linked credential.",
+        "agent",
+    ),
+    "no_tools": Reason(
+        "{machine} lacks a program that sets or reads passwords. Nothing was changed.",
+        "Install chpasswd, getent and sha256sum there, then Retest Sync.",
+        "retest",
+    ),
+    "pin_changed": Reason(
+        "{machine} shows another certificate or host key than the one that was confirmed. Either it was renewed or "
+        "something stands between. No login was sent.",
+        "Compare the new fingerprint at the machine and confirm it.",
+        "agent",
+    ),
+    "hop_certificate": Reason(
+        "The agent could not make sure that the machine that answers is {machine}: its certificate or its name in the "
+        "directory does not fit. No login was sent.",
+        "Give {machine} a certificate that the agent trusts, then Retest Sync.",
+        "agent",
+    ),
+    "no_kerberos": Reason(
+        "{login} cannot be shown to {machine} by Kerberos. No login was sent.",
+        "Use a domain login with the machine's full name, or a local account of {machine}.",
+        "agent",
+    ),
+    "language_mode": Reason(
+        "Application control on {machine} blocks our script (Constrained Language), or its PowerShell is older than 5.1. "
+        "Nothing was changed.",
+        "Allow the script there, then Retest Sync.",
+        "agent",
+    ),
+    "wrong_name": Reason(
+        "The machine that answers for {machine} calls itself otherwise. Nothing was changed.",
+        "Clear the stale DNS record, or correct the link.",
+        "edit",
+    ),
+    "new_machine": Reason(
+        "{machine} is not the machine it was: its machine SID is new. Was it installed again? Nothing was changed.",
+        "Save the link anew to start over with this machine.",
+        "edit",
+    ),
+    "is_dc": Reason(
+        "{machine} is a domain controller: it has no local accounts, and the change would be one of the whole domain. "
+        "Nothing was changed.",
+        "Take this link out and use a Domain Password.",
+        "edit",
+    ),
+    "no_account": Reason(
+        "{machine} has no account {account}. Nothing was changed.", "Correct the link or make the account.", "edit"
+    ),
+    "is_guest": Reason(
+        "Windows answered with Guest instead of {account} on {machine}. That proves nothing, and Guest is never changed.",
+        "Correct the user name; switch Guest off.",
+        "edit",
+    ),
+    "another_link_has_account": Reason(
+        "Another link has the account {account} already. Two chains would fight over it. Nothing was sent.",
+        "Take one of the two links out.",
+        "edit",
+    ),
+    "link_changed": Reason("The link was edited meanwhile. Nothing was sent.", "Retest Sync.", "retest"),
+    # ---- tasks and services ------------------------------------------------------------------------------------------
+    "no_task": Reason(
+        "{machine} has no task at this path. Nothing was changed.", "Correct the path in the link.", "edit"
+    ),
+    "no_service": Reason(
+        "{machine} has no service of this name. Nothing was changed.",
+        "Correct the link: it takes the service's name, not its display name.",
+        "edit",
+    ),
+    "stores_no_password": Reason(
+        "The task on {machine} runs without a stored password. There is nothing to update.",
+        "Take the link out of the chain.",
+        "edit",
+    ),
+    "run_as_differs": Reason(
+        "It runs as another account on {machine} than {account}. An identity is never switched. Nothing was changed.",
+        "Correct the link, or the identity at the machine.",
+        "edit",
+    ),
+    "no_batch_right": Reason(
+        "{account} lacks the right Log on as a batch job on {machine}: the task would be saved and never start.",
+        "Give it the right there, then Retest Sync.",
+        "retest",
+    ),
+    "no_service_right": Reason(
+        "{account} lacks the right Log on as a service on {machine}: the service would not start again.",
+        "Give it the right there, then Retest Sync.",
+        "retest",
+    ),
+    "may_not_store": Reason(
+        "A policy on {machine} forbids storing passwords for tasks. Nothing was changed.",
+        "Change the policy, then Retest Sync.",
+        "retest",
+    ),
+    "task_damaged": Reason(
+        "The task on {machine} was saved, but some of its triggers do not work any more.",
+        "Look at the task there, then Retest Sync.",
+        "retest",
+    ),
+    "cluster_resource": Reason(
+        "A cluster owns this service on {machine}. The password is stored; it is never restarted by us.",
+        "Restart it in the cluster's own manager.",
+        "none",
+    ),
+    "not_running": Reason(
+        "The service on {machine} is stopped. The password is stored, and it is never started by us.", "", "none"
+    ),
+    "dependents_running": Reason(
+        "Other services on {machine} depend on this one and run. The password is stored; it was not restarted.",
+        "Restart it there, or allow restarting them in the link.",
+        "edit",
+    ),
+    "did_not_stop": Reason(
+        "The service on {machine} did not stop. The password is stored; it goes on with the old one.",
+        "Restart it there.",
+        "none",
+    ),
+    "did_not_start": Reason(
+        "The service on {machine} was restarted and did not come up.",
+        "Look at its System log there, put it right and start it; then Retest Sync.",
+        "retest",
+    ),
+    "not_yet_written": Reason(
+        "We have not written this password into this place yet, and it has not started since.",
+        "Adopt writes the proved password there.",
+        "adopt",
+    ),
+    # ---- nothing was sent, it goes on by itself -------------------------------------------------------------------------
+    "unreachable": Reason("{machine} does not answer. Nothing was sent.", _BY_ITSELF, "wait"),
+    "no_answer": Reason("{machine} does not answer. Nothing was sent.", _BY_ITSELF, "wait"),
+    "no_dns": Reason("{machine} has no address in DNS. Nothing was sent.", _BY_ITSELF, "wait"),
+    "hop_unreachable": Reason("{machine} does not answer the sync agent. Nothing was handed over.", _BY_ITSELF, "wait"),
+    "out_of_shells": Reason(
+        "{machine} has as many open shells for our login as it allows. Nothing was sent.",
+        "We wait until {time}.",
+        "wait",
+    ),
+    "no_domain_controller": Reason(
+        "{machine} could not ask a domain controller. No password was judged.", _BY_ITSELF, "wait"
+    ),
+    "clock_skew": Reason(
+        "The clocks of {machine} and its domain are too far apart for Kerberos. Nothing was sent.",
+        "Set the clock; it goes on by itself at {time}.",
+        "wait",
+    ),
+    "not_ready": Reason("A part of Windows on {machine} is not ready. Nothing was changed.", _BY_ITSELF, "wait"),
+    "ttl": Reason("{machine} was too slow: the time ran out before anything was changed there.", _BY_ITSELF, "wait"),
+    "credential_busy": Reason(
+        "The linked credential is being changed itself. Nothing was sent.",
+        "It goes on by itself when that is done.",
+        "wait",
+    ),
+    "busy": Reason("Another run works on this account. Nothing was sent.", "It goes on by itself.", "wait"),
+    # ---- it may or may not have happened --------------------------------------------------------------------------------
+    "connection_lost": Reason(
+        "The line to {machine} broke after the password was sent. It is not known yet whether it was taken.",
+        "When it was last set is read at {time}.",
+        "wait",
+    ),
+    "line_broken": Reason(
+        "The line to {machine} broke. If a password was sent, it is not known yet whether it was taken.",
+        "It is read again at {time}.",
+        "wait",
+    ),
+    "hop_broken": Reason(
+        "The line from the sync agent to {machine} broke after the password was handed over. It is not known yet whether "
+        "it was taken.",
+        "When it was last set is read at {time}.",
+        "wait",
+    ),
+    "no_answer_after_write": Reason(
+        "{machine} stopped answering after the password was sent. It is not known yet whether it was taken.",
+        "It is read again at {time}.",
+        "wait",
+    ),
+    "refused_after_write": Reason(
+        "{machine} said that it set the password, then refused a logon with it. It is not known what {account} holds.",
+        "It is read again at {time}.",
+        "wait",
+    ),
+    "deadline": Reason(
+        "{machine} did not answer in time. If a password was sent, it is not known yet whether it was taken.",
+        "It is read again at {time}.",
+        "wait",
+    ),
+    "answer_foreign": Reason(
+        "The answer of {machine} could not be read, so it is not known what happened there.",
+        "It is read again at {time}.",
+        "wait",
+    ),
+    "code_not_known": Reason(
+        "{machine} answered with a code whose meaning is not known here, so nothing is concluded from it.",
+        "It is read again at {time}.",
+        "wait",
+    ),
+    "script_failed": Reason(
+        "Our script met something on {machine} that it does not know.", "It is read again at {time}.", "wait"
+    ),
+    "bad_request": Reason(
+        "Our script on {machine} did not take the request. Nothing was changed.", "Tell your administrator.", "none"
+    ),
+    "worker_died": Reason(
+        "The worker that talked to {machine} died. If a password was sent, it is not known yet whether it was taken.",
+        "It is read again at {time}.",
+        "wait",
+    ),
+    "settling": Reason(
+        "Waiting until an earlier attempt on {machine} can do nothing more.", "It is read after {time}.", "wait"
+    ),
+    "next_candidate": Reason(
+        "{account} on {machine} does not hold the one that was sent last; the one sent before it is tried next.",
+        "It is tried at {time}.",
+        "wait",
+    ),
+    "cannot_tell": Reason("The logon on {machine} could not tell which password {account} holds.", "", "retest"),
+    "bug": Reason(
+        "Our own code failed. It is not known what happened on {machine}.",
+        "The log has the details; it is read again at {time}.",
+        "wait",
+    ),
+    # ---- the engine's own ------------------------------------------------------------------------------------------------
+    "written_only": Reason(
+        "Written, but the logon could not prove it: {account} on {machine} is locked, disabled or restricted.",
+        "Put the account right, then Retest Sync.",
+        "retest",
+    ),
+    "was_not_applied": Reason("{machine} still holds the one before: what was sent was not applied.", "", "retest"),
+    "corrected": Reason(
+        "The stored value was corrected. Whether {machine} holds it is read next.", "It is read at {time}.", "wait"
+    ),
+    "account_not_done": Reason("Skipped: its account {account} is not done.", "Put the account right first.", "none"),
+    "given_up": Reason(
+        "{machine} was tried for three days and is not tried again by itself.",
+        "Retest Sync when it is there.",
+        "retest",
+    ),
+    "not_tried": Reason("Not tried in this run: an earlier link stopped it.", "", "retest"),
+    "untested": Reason("Not tested yet.", "", "retest"),
+    "stopped": Reason("The run was stopped before this link. Nothing was sent.", "", "retest"),
+    "cancelled": Reason("The run was cancelled before this link. Nothing was sent.", "", "retest"),
+    "disabled": Reason("Synchronization is disabled. Nothing was sent.", "", "none"),
+    "agent_disabled": Reason(
+        "The sync agent of this chain is disabled or not approved. Nothing was sent.",
+        "Approve or enable the agent.",
+        "agent",
+    ),
+    "gate_closed": Reason("The chain, its agent or this link was changed. Nothing was sent.", "Retest Sync.", "retest"),
+}
+
+
+def reason(code: str) -> Reason:
+    """The row of ``code``; for one that nobody wrote a row for, words that show it."""
+    if code in REASONS:
+        return REASONS[code]
+    shown = "".join(character for character in code if character.isalnum() or character in "_-")[:40]
+    return Reason(f"{{machine}} did not end as it should ({shown}).", "Retest Sync.", "retest")
