@@ -27,15 +27,15 @@ _LOGIN_STAYS = "Repair the login. Whatever waits for it then goes on by itself."
 
 REASONS: Mapping[str, Reason] = {
     "": Reason("", "", "none"),
-    # ---- the target said no to this account's value -----------------------------------------------------------------
+    # ---- the target said no to this account's value ----------------------------------------------
     "value_refused": Reason(
         "{machine} refused the vault's password for {account}. It was tried once and is not tried again by itself.",
         "Approve sets a password without knowing the old one; Correct says which one is right.",
         "approve",
     ),
     "old_value_refused": Reason(
-        "{machine} refused the password that {account} was last proved to have. Somebody set another one there. Nothing "
-        "was changed.",
+        "{machine} refused the password that {account} was last proved to have. Somebody set another one there. "
+        "Nothing was changed.",
         "Approve sets a password without knowing the old one.",
         "approve",
     ),
@@ -50,8 +50,8 @@ REASONS: Mapping[str, Reason] = {
         "approve",
     ),
     "policy": Reason(
-        "Nothing was changed. The password policy of {machine} does not take this password: its length, its classes, one "
-        "used before, or changed too soon. Windows does not say which.",
+        "Nothing was changed. The password policy of {machine} does not take this password: its length, its classes, "
+        "one used before, or changed too soon. Windows does not say which.",
         "Choose another password, or Approve with another one.",
         "approve",
     ),
@@ -130,8 +130,8 @@ REASONS: Mapping[str, Reason] = {
         "approve",
     ),
     "logon_type_denied": Reason(
-        "A policy on {machine} does not let {account} log on over the network, so its password cannot be proved. Nothing "
-        "was changed.",
+        "A policy on {machine} does not let {account} log on over the network, so its password cannot be proved. "
+        "Nothing was changed.",
         "Allow network logon for the account there, then Retest Sync.",
         "retest",
     ),
@@ -151,7 +151,7 @@ REASONS: Mapping[str, Reason] = {
         "Take the link out of the chain, or the account out of that management.",
         "edit",
     ),
-    # ---- our own way in ------------------------------------------------------------------------------------------------
+    # ---- our own way in --------------------------------------------------------------------------
     "login_refused": Reason(
         "{machine} refused our login {login}. It was sent once and is not sent again by itself.", _LOGIN_STAYS, "agent"
     ),
@@ -225,8 +225,8 @@ REASONS: Mapping[str, Reason] = {
         "agent",
     ),
     "language_mode": Reason(
-        "Application control on {machine} blocks our script (Constrained Language), or its PowerShell is older than 5.1. "
-        "Nothing was changed.",
+        "Application control on {machine} blocks our script (Constrained Language), or its PowerShell is older than "
+        "5.1. Nothing was changed.",
         "Allow the script there, then Retest Sync.",
         "agent",
     ),
@@ -250,7 +250,7 @@ REASONS: Mapping[str, Reason] = {
         "{machine} has no account {account}. Nothing was changed.", "Correct the link or make the account.", "edit"
     ),
     "is_guest": Reason(
-        "Windows answered with Guest instead of {account} on {machine}. That proves nothing, and Guest is never changed.",
+        "Windows answered with Guest instead of {account} on {machine}. That proves nothing; Guest is never changed.",
         "Correct the user name; switch Guest off.",
         "edit",
     ),
@@ -260,7 +260,7 @@ REASONS: Mapping[str, Reason] = {
         "edit",
     ),
     "link_changed": Reason("The link was edited meanwhile. Nothing was sent.", "Retest Sync.", "retest"),
-    # ---- tasks and services ------------------------------------------------------------------------------------------
+    # ---- tasks and services ----------------------------------------------------------------------
     "no_task": Reason(
         "{machine} has no task at this path. Nothing was changed.", "Correct the path in the link.", "edit"
     ),
@@ -327,7 +327,7 @@ REASONS: Mapping[str, Reason] = {
         "Adopt writes the proved password there.",
         "adopt",
     ),
-    # ---- nothing was sent, it goes on by itself -------------------------------------------------------------------------
+    # ---- nothing was sent, it goes on by itself --------------------------------------------------
     "unreachable": Reason("{machine} does not answer. Nothing was sent.", _BY_ITSELF, "wait"),
     "no_answer": Reason("{machine} does not answer. Nothing was sent.", _BY_ITSELF, "wait"),
     "no_dns": Reason("{machine} has no address in DNS. Nothing was sent.", _BY_ITSELF, "wait"),
@@ -353,7 +353,7 @@ REASONS: Mapping[str, Reason] = {
         "wait",
     ),
     "busy": Reason("Another run works on this account. Nothing was sent.", "It goes on by itself.", "wait"),
-    # ---- it may or may not have happened --------------------------------------------------------------------------------
+    # ---- it may or may not have happened ---------------------------------------------------------
     "connection_lost": Reason(
         "The line to {machine} broke after the password was sent. It is not known yet whether it was taken.",
         "When it was last set is read at {time}.",
@@ -365,8 +365,8 @@ REASONS: Mapping[str, Reason] = {
         "wait",
     ),
     "hop_broken": Reason(
-        "The line from the sync agent to {machine} broke after the password was handed over. It is not known yet whether "
-        "it was taken.",
+        "The line from the sync agent to {machine} broke after the password was handed over. It is not known yet "
+        "whether it was taken.",
         "When it was last set is read at {time}.",
         "wait",
     ),
@@ -420,7 +420,7 @@ REASONS: Mapping[str, Reason] = {
         "The log has the details; it is read again at {time}.",
         "wait",
     ),
-    # ---- the engine's own ------------------------------------------------------------------------------------------------
+    # ---- the engine's own ------------------------------------------------------------------------
     "written_only": Reason(
         "Written, but the logon could not prove it: {account} on {machine} is locked, disabled or restricted.",
         "Put the account right, then Retest Sync.",
