@@ -129,7 +129,14 @@ def test_the_default_policy_is_windows_own(lab):
 
 @pytest.mark.parametrize(
     ("value", "meets"),
-    [("Abcdef1", True), ("abcdef1", False), ("abcdef1!", True), ("ABCdef", False), ("\u6f22abcd1", True), ("ab \U0001f600 1x", True)],
+    [
+        ("Abcdef1", True),
+        ("abcdef1", False),
+        ("abcdef1!", True),
+        ("ABCdef", False),
+        ("\u6f22abcd1", True),
+        ("ab \U0001f600 1x", True),
+    ],
 )
 def test_complexity_asks_for_three_kinds_of_characters(value, meets):
     assert is_complex(value, "Administrator") is meets
@@ -154,7 +161,8 @@ def test_rights_are_read_for_users_and_groups(lab):
 @pytest.mark.parametrize(
     ("name", "end"),
     [
-        ("Administrator", "-500"), (".\\Administrator", "-500"), ("lab-02\\ADMINISTRATOR", "-500"), ("LocalSystem", "S-1-5-18"),
+        ("Administrator", "-500"), (".\\Administrator", "-500"), ("lab-02\\ADMINISTRATOR", "-500"),
+        ("LocalSystem", "S-1-5-18"),
         ("CORP\\lab-adm", "-1105"), ("lab-adm@corp.test", "-1105"), ("lab-adm", "-1105"), ("Users", "S-1-5-32-545"),
     ],
 )  # fmt: skip
