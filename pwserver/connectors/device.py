@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,7 +34,6 @@ from pwserver.connectors.base import (
     Unreachable,
 )
 from pwserver.core.secrets import Secret
-from pwserver.core.timing import Timing
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.(?!-)[A-Za-z0-9-]{1,63})*\.?")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
@@ -127,6 +127,8 @@ fetch_host_key = ssh.fetch_host_key
 class _Trace:
     """How far a call came: what an exception from anywhere inside means depends on nothing else."""
 
+    ends_at: float
+    """When this call gives up, on the monotonic clock."""
     spent: set[Key] = field(default_factory=set)
     payload_sent: bool = False
     wrote: bool | None = None
@@ -143,8 +145,9 @@ class _Shell:
 class DeviceConnector:
     """One account on one device (``base.Connector``)."""
 
-    def __init__(self, settings: Settings, linked: Credential | None, timing: Timing) -> None:
-        self.settings, self.linked, self.timing = settings, linked, timing
+    def __init__(self, settings: BaseModel, linked: Credential | None) -> None:
+        assert isinstance(settings, Settings)
+        self.settings, self.linked = settings, linked
         self.door = ssh.Door(settings.address or settings.device, settings.port, settings.host_key)
 
     def read(self, call: Call) -> Evidence:
@@ -191,7 +194,7 @@ class DeviceConnector:
     def _run(self, call: Call, work: Callable[[_Trace], Awaitable[Evidence]]) -> Evidence:
         """Runs one call to its end or its deadline. Whatever broke is *unreachable* until the payload was sent, and
         *unknown* from then on."""
-        trace = _Trace()
+        trace = _Trace(time.monotonic() + call.deadline_s)
 
         async def bounded() -> Evidence:
             async with asyncio.timeout(call.deadline_s):
@@ -248,9 +251,9 @@ class DeviceConnector:
         trace.spent.discard(Key.LINKED)
         try:
             process = await connection.create_process(protocol.COMMAND, encoding=None)
-            process.stdin.write(
-                protocol.ask_line(call.attempt, call.ttl_s, self.settings.user_name, unlock=call.unlock)
-            )
+            # Counted from here on the device: what is applied is applied before our hard deadline.
+            ttl = max(0.0, min(call.ttl_s, trace.ends_at - time.monotonic()))
+            process.stdin.write(protocol.ask_line(call.attempt, ttl, self.settings.user_name, unlock=call.unlock))
             answer = await self._answer(call, process)
             if not isinstance(answer, protocol.Ready):
                 raise ssh.LineBroken("no word from the device")

@@ -20,7 +20,6 @@ import pytest
 from pwserver.connectors.base import Call, Credential
 from pwserver.connectors.device import DeviceConnector, Settings
 from pwserver.core.secrets import Secret
-from pwserver.core.timing import NORMAL
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
@@ -176,7 +175,7 @@ class Lab:
             "port": self.server.port,
             "host_key": self.server.fingerprint,
         }
-        return DeviceConnector(Settings(**(values | settings)), linked, NORMAL)  # type: ignore[arg-type]
+        return DeviceConnector(Settings(**(values | settings)), linked)  # type: ignore[arg-type]
 
     def shadow(self, user: str = "") -> str:
         return sh("getent", "shadow", user or self.user).split(":")[1]

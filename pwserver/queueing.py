@@ -1,0 +1,97 @@
+"""The nudge: puts a run's id into a queue, after its row was committed.
+
+Nothing but the id is in Redis, as JSON. That a nudge is lost, doubled, or cannot be given loses nothing: the timer asks
+the database what is due and nudges again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from typing import Literal
+
+from flask import current_app, has_app_context
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from pwserver import embedded_redis
+from pwserver.config import Config, from_environment
+
+log = logging.getLogger(__name__)
+
+NOW = "now"
+"""Clicks: a person waits."""
+LATER = "later"
+"""Tests and retries."""
+QUEUES = (NOW, LATER)
+
+JOB = "jobs.sync.run"
+FAILURE_SECONDS = 60
+"""How long the trace of a job that died is kept; what happened to the run is in its row."""
+
+_connections: dict[tuple[int, str], Redis] = {}
+
+
+def redis_url(config: Config | None = None) -> str:
+    """``REDIS_URL``, or the embedded server of the instance."""
+    config = config or (current_app.config["PWSERVER"] if has_app_context() else from_environment())
+    return config.redis_url or embedded_redis.url(config.instance)
+
+
+def connect(url: str, *, timeout: float | None = 3) -> Redis:
+    """A new connection that fails at once instead of retrying."""
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=1, socket_timeout=timeout)
+
+
+def queue(name: str, connection: Redis) -> Queue:
+    return Queue(name, connection=connection, serializer=JSONSerializer)
+
+
+def workers() -> dict[str, int]:
+    """How many worker processes each queue has: ``PWSERVER_WORKERS``, or one each."""
+    count = int(os.environ.get("PWSERVER_WORKERS") or 1)
+    return {NOW: max(1, count), LATER: max(1, count)}
+
+
+def enqueue(run_id: str, queue_name: Literal["now", "later"] | str = NOW) -> bool:
+    """Nudges a worker to do this run. Call it after the commit. Never raises for a queue that is away.
+
+    False: nothing was queued, since the queue is away, this run waits in it already, or ``later`` is full (the row
+    waits, and the timer asks again).
+    """
+    if queue_name not in QUEUES:
+        raise ValueError(f"there is no queue {queue_name}")
+    try:
+        target = queue(queue_name, _connection(redis_url()))
+        waiting = target.get_job_ids()
+        if any(job_id.rsplit("_", 1)[0] == run_id for job_id in waiting):
+            return False
+        if queue_name == LATER and len(waiting) + target.started_job_registry.count >= 2 * workers()[LATER]:
+            return False
+        target.enqueue_call(
+            JOB,
+            args=(run_id,),
+            job_id=f"{run_id}_{secrets.token_hex(4)}",
+            timeout=-1,  # RQ's limit is SIGALRM, which could strike between a send and its commit
+            result_ttl=0,
+            failure_ttl=FAILURE_SECONDS,
+            description=JOB,
+        )
+    except (RedisError, OSError) as error:
+        log.warning("the queue is away (%s); the timer will nudge again", type(error).__name__)
+        return False
+    return True
+
+
+def _connection(url: str) -> Redis:
+    """One connection per process: a forked child never shares its parent's."""
+    key = (os.getpid(), url)
+    if key not in _connections:
+        _connections.clear()
+        _connections[key] = connect(url)
+    return _connections[key]
