@@ -10,14 +10,15 @@ import base64
 import hashlib
 import hmac
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from pwserver.core.errors import Invalid, PwserverError
 
@@ -61,7 +62,8 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._text.encode("utf-8", "surrogatepass"), other._text.encode("utf-8", "surrogatepass"))
+        ours, theirs = (each._text.encode("utf-8", "surrogatepass") for each in (self, other))
+        return hmac.compare_digest(ours, theirs)
 
     __hash__ = None  # type: ignore[assignment]  # a set or dict of secrets would be a cache of secrets
 
@@ -133,7 +135,8 @@ class Keyring:
             raise KeyringError()
         nonce = sealed.data[KEY_ID_BYTES : KEY_ID_BYTES + NONCE_BYTES]
         try:
-            plain = AESGCM(self._derive(sealed.key_id, b"seal")).decrypt(nonce, sealed.data[KEY_ID_BYTES + NONCE_BYTES :], aad)
+            box = AESGCM(self._derive(sealed.key_id, b"seal"))
+            plain = box.decrypt(nonce, sealed.data[KEY_ID_BYTES + NONCE_BYTES :], aad)
         except InvalidTag:
             raise KeyringError() from None
         return Secret(plain.decode())
@@ -176,11 +179,18 @@ def read_key_file(path: Path) -> bytes:
 
 
 def make_key_file(path: Path) -> bytes:
-    """Makes a new master key in ``path``, mode 0600. Raises FileExistsError rather than overwrite one."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Makes a new master key in ``path``, mode 0600. Raises FileExistsError rather than overwrite one.
+
+    The file appears with its whole content or not at all, so that a process starting beside this one never reads half.
+    """
     master = os.urandom(KEY_BYTES)
-    with os.fdopen(handle, "w") as stream:
-        stream.write(base64.b64encode(master).decode() + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    handle, draft = tempfile.mkstemp(dir=path.parent)  # mkstemp makes it 0600
+    try:
+        with os.fdopen(handle, "w") as stream:
+            stream.write(base64.b64encode(master).decode() + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.link(draft, path)
+    finally:
+        os.unlink(draft)
     return master

@@ -25,6 +25,7 @@ class Entry(Base):
     user_name: Mapped[str] = mapped_column(String(120), default="")
     machine: Mapped[str] = mapped_column(String(255), default="")
     domain: Mapped[str] = mapped_column(String(255), default="")
+    address: Mapped[str] = mapped_column(String(255), default="")
     port: Mapped[int] = mapped_column(default=22)
     host_key: Mapped[str] = mapped_column(String(120), default="")
     notes: Mapped[str] = mapped_column(Text, default="")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from flask import current_app
 from sqlalchemy import inspect, select
+from sqlalchemy.exc import IntegrityError
 
 from pwserver.config import Config
 from pwserver.core.secrets import (
     Keyring,
     KeyringError,
-    Secret,
     Sealed,
+    Secret,
     bound_to,
     make_key_file,
     read_key_file,
@@ -25,24 +26,29 @@ CANARY_TEXT = "pwserver"
 
 
 def load(config: Config) -> Keyring:
-    """The keyring of ``PWSERVER_MASTER_KEY`` or the key file; makes the file only when neither is there.
-
-    Whether a new key may be used at all is decided by :func:`prove`: never while a sealed row exists.
-    """
+    """The keyring of ``PWSERVER_MASTER_KEY`` or the key file. Makes a key only while no sealed row exists, for a new
+    key would open nothing. Needs the application's database."""
     if config.master_key:
         return Keyring(read_master(config.master_key))
     if config.key_file.exists():
         return Keyring(read_key_file(config.key_file))
-    if _has_database(config):
+    if _is_anything_sealed():
         raise KeyringError(
             f"The database is there but its master key is not. Put the key file back at {config.key_file} or set "
             "PWSERVER_MASTER_KEY. A new key would open nothing, so none was made."
         )
-    return Keyring(make_key_file(config.key_file))
+    try:
+        return Keyring(make_key_file(config.key_file))
+    except FileExistsError:  # another process of ours was first
+        return Keyring(read_key_file(config.key_file))
 
 
-def _has_database(config: Config) -> bool:
-    return bool(config.database_url) or (config.instance / "pwserver.db").exists()
+def _is_anything_sealed() -> bool:
+    there = inspect(db.engine)
+    sealed = (KeyCanary, EntryVersion, Override)
+    return any(
+        there.has_table(table.__tablename__) and db.session.execute(select(table).limit(1)).first() for table in sealed
+    )
 
 
 def keyring() -> Keyring:
@@ -52,17 +58,27 @@ def keyring() -> Keyring:
 
 def prove() -> None:
     """Opens the canary, or seals one while nothing is sealed. Raises :class:`KeyringError` when the key is wrong."""
-    if not inspect(db.engine).has_table("key_canary"):
+    if not is_ready():
         raise KeyringError("The database has no tables yet. Run: flask db upgrade")
-    ring = keyring()
     canary = db.session.get(KeyCanary, CANARY_ID)
-    if canary is not None:
-        if ring.open(Sealed(canary.sealed), bound_to("key_canary", CANARY_ID, "sealed")).open() != CANARY_TEXT:
-            raise KeyringError()
-        return
-    for table in (EntryVersion, Override):
-        if db.session.execute(select(table).limit(1)).first():
+    if canary is None:
+        if _is_anything_sealed():
             raise KeyringError("There are sealed rows but no canary. The database is damaged; restore a backup.")
-    with write() as session:
-        sealed = ring.seal(Secret(CANARY_TEXT), bound_to("key_canary", CANARY_ID, "sealed"))
-        session.add(KeyCanary(id=CANARY_ID, sealed=sealed.data, key_id=sealed.key_id))
+        _seal_canary()
+        canary = db.session.get_one(KeyCanary, CANARY_ID)
+    if keyring().open(Sealed(canary.sealed), bound_to("key_canary", CANARY_ID, "sealed")).open() != CANARY_TEXT:
+        raise KeyringError()
+
+
+def is_ready() -> bool:
+    """Whether the tables are there (before the first migration they are not)."""
+    return inspect(db.engine).has_table(KeyCanary.__tablename__)
+
+
+def _seal_canary() -> None:
+    sealed = keyring().seal(Secret(CANARY_TEXT), bound_to("key_canary", CANARY_ID, "sealed"))
+    try:
+        with write() as session:
+            session.add(KeyCanary(id=CANARY_ID, sealed=sealed.data, key_id=sealed.key_id))
+    except IntegrityError:
+        return  # another process of ours was first; what it sealed is opened next

@@ -52,8 +52,9 @@ def write() -> Iterator[scoped_session[Any]]:
     session = db.session
     if session.new or session.dirty or session.deleted:
         raise RuntimeError("unsaved changes outside of a writing transaction")
-    session.rollback()
+    end_read()
     session.connection(execution_options={WRITES: True})
+    session.info[WRITES] = True
     hook = current_app.config.get("COMMIT_HOOK")
     try:
         yield session
@@ -64,12 +65,16 @@ def write() -> Iterator[scoped_session[Any]]:
     except BaseException:
         session.rollback()
         raise
+    finally:
+        session.info.pop(WRITES, None)
     if hook:
         hook("after")
 
 
 def end_read() -> None:
     """Ends the current read transaction, so that no lock or snapshot is held during a slow call."""
+    if db.session.info.get(WRITES):
+        raise RuntimeError("a writing transaction would be lost")
     db.session.rollback()
 
 

@@ -16,7 +16,9 @@ from pwserver.services.sync.chains import (
     save_settings,
     usable_agents,
 )
+from pwserver.services.sync.check import check
 from pwserver.services.sync.execute import execute
+from pwserver.services.sync.preview import approve_plan, retest_plan
 from pwserver.services.sync.requests import (
     Approval,
     adopt,
@@ -37,8 +39,10 @@ __all__ = [
     "add_link",
     "adopt",
     "approve",
+    "approve_plan",
     "cancel",
     "chain_of",
+    "check",
     "correct",
     "disable",
     "edit_link",
@@ -53,6 +57,7 @@ __all__ = [
     "request_test",
     "restore_link",
     "retest",
+    "retest_plan",
     "save_settings",
     "status_of",
     "usable_agents",

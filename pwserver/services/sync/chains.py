@@ -31,6 +31,7 @@ from pwserver.models import (
 )
 from pwserver.services.audit import record
 from pwserver.services.sync.accounts import key_of
+from pwserver.services.sync.credentials import is_usable
 from pwserver.services.sync.requeue import queue_test, stage_id
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
@@ -42,15 +43,14 @@ SAME_TARGET = frozenset({"restart", "restart_dependents"})
 
 
 def usable_agents(vault: Vault) -> list[SyncAgent]:
-    """Approved agents that this vault may use."""
-    return list(
-        db.session.scalars(
-            select(SyncAgent)
-            .join(AgentScope, AgentScope.agent_id == SyncAgent.id)
-            .where(AgentScope.vault_id == vault.id, SyncAgent.state == "approved")
-            .order_by(SyncAgent.name)
-        )
+    """Approved and tested agents that this vault may use."""
+    found = db.session.scalars(
+        select(SyncAgent)
+        .join(AgentScope, AgentScope.agent_id == SyncAgent.id)
+        .where(AgentScope.vault_id == vault.id)
+        .order_by(SyncAgent.name)
     )
+    return [agent for agent in found if is_usable(agent)]
 
 
 def chain_of(entry: Entry) -> SyncChain | None:
@@ -285,7 +285,8 @@ def primary_settings(entry: Entry, agent: SyncAgent) -> tuple[str, dict[str, Any
         raise Invalid("Nothing can change or test this type of password, so it cannot be synchronized.")
     if kind == "device_ssh":
         return kind, {
-            "device": entry.machine, "user_name": entry.user_name, "port": entry.port, "host_key": entry.host_key
+            "device": entry.machine, "user_name": entry.user_name, "address": entry.address,
+            "port": entry.port, "host_key": entry.host_key,
         }  # fmt: skip
     if entry.machine.casefold() == agent.machine.casefold():
         return "standalone_windows", {"user_name": entry.user_name}
@@ -337,10 +338,9 @@ def _agent(session: Session, entry: Entry, agent_id: str) -> SyncAgent:
     scoped = agent and session.get(AgentScope, (agent.id, entry.vault_id))
     if agent is None or scoped is None:
         raise Invalid("Choose a sync agent that this vault may use.", field="agent_id")
-    if agent.state != "approved":
-        raise Invalid(
-            f"{agent.name} is not approved. An administrator approves agents on their page.", field="agent_id"
-        )
+    if not is_usable(agent):
+        words = f"{agent.name} is not approved and tested yet. An administrator does both on its page."
+        raise Invalid(words, field="agent_id")
     return agent
 
 

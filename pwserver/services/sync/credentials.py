@@ -17,6 +17,12 @@ from pwserver.sync.chain import NotNow
 Session = scoped_session[Any]
 
 
+def is_usable(agent: SyncAgent) -> bool:
+    """Approved, and tested since its address, fingerprint, login or linked credential changed (rule 34); the way over
+    SSH from this server needs no such test."""
+    return agent.state == "approved" and (agent.transport == "ssh" or agent.health != "untested")
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """A credential of ours, named: whose entry, which version, and the account key its tries are booked on.

@@ -13,6 +13,7 @@ from pwserver.connectors.base import Answer, Means
 from pwserver.core.states import LinkState
 from pwserver.core.timing import Timing
 from pwserver.models import EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.services.sync.credentials import is_usable
 from pwserver.sync.chain import Link, Plan, Proof, RunKind
 
 Session = scoped_session[Any]
@@ -45,7 +46,7 @@ def read_plan(session: Session, run_id: str, at: datetime, timing: Timing) -> tu
         stopped = "cancelled"
     elif not chain.enabled:
         stopped = "disabled"
-    elif agent.state != "approved":
+    elif not is_usable(agent):
         stopped = "agent_disabled"
     plan = Plan(
         run_id=run.id,

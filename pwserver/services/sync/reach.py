@@ -81,7 +81,6 @@ class Bound:
         for role, login in ((Key.LOGIN, self.ways.login), (Key.LINKED, self.ways.linked)):
             if login is not None:
                 tries.append(Try(role, login.key, self._digest(login.key, self._credential(login).secret)))
-        end_read()
         return tries
 
     @staticmethod

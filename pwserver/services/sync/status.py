@@ -19,6 +19,7 @@ from pwserver.core.timing import Timing
 from pwserver.extensions import db
 from pwserver.models import Entry, EntryVersion, Incident, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services.audit import record
+from pwserver.services.sync.credentials import is_usable
 from pwserver.services.transaction import now
 from pwserver.sync.chain import COUNTING
 
@@ -82,7 +83,7 @@ def read_facts(session: Session, chain: SyncChain) -> Facts:
         enabled=chain.enabled,
         running="running" in states or "running" in testing,
         queued="queued" in states or "queued" in testing,
-        agent_usable=agent is not None and agent.state == "approved",
+        agent_usable=agent is not None and is_usable(agent),
         pending_somewhere=pending is not None
         and any(link.holds_version_id == pending or pending in maybe.get(link.id, ()) for link in links),
         links=[_link_facts(link, links, maybe, current, agent) for link in links],

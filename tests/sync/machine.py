@@ -1,0 +1,296 @@
+"""Everything that can happen to three chains, in any order, with a fault at every step; and what must hold after each.
+
+The real services run over a real (in-memory) database; only the network is a model. Between passes people save,
+correct, retest, approve, give up, cancel, disable, remove; somebody changes a password by hand; time goes on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import timedelta
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sqlalchemy import select
+
+from pwserver.connectors.base import Credential
+from pwserver.core.errors import PwserverError
+from pwserver.core.secrets import Sealed, Secret, bound_to
+from pwserver.core.states import Status
+from pwserver.extensions import db
+from pwserver.models import Entry, EntryVersion, LinkMaybe, SyncChain, SyncLink, SyncRun
+from pwserver.services import sync, timer
+from pwserver.services.keys import keyring
+from pwserver.services.sync.status import read_facts
+from pwserver.services.transaction import now
+from pwserver.sync.chain import FenceLost
+from tests.sync import build
+from tests.sync.world import FAULTS, Crash, Lie
+
+KEYS = ("lab", "lab", "lab", "desk", "adm")
+entries = st.sampled_from(KEYS)
+faults = st.lists(st.sampled_from(("none", "none", "none", *FAULTS)), max_size=5)
+crashes = st.one_of(st.none(), st.none(), st.tuples(st.integers(0, 12), st.sampled_from(("before", "after"))))
+
+
+class Machine(RuleBasedStateMachine):
+    """``stage`` is set by the test that runs it: the app, and the database to start every example from."""
+
+    stage: build.Stage
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.context = self.stage.app.app_context()
+        self.context.push()
+        self.scene = self.stage.restore()
+        self.world = self.scene.world
+        self.values: dict[str, str] = {}
+        self.count = 0
+
+    def teardown(self) -> None:
+        self.stage.app.config.pop("COMMIT_HOOK", None)
+        db.session.remove()
+        self.context.pop()
+
+    # -- people
+
+    def _new(self) -> Secret:
+        self.count += 1
+        return Secret(f"value {self.count}")
+
+    def _ask(self, act) -> None:  # type: ignore[no-untyped-def]
+        """A request that may be refused in words; anything else that escapes is a failure."""
+        try:
+            act()
+        except PwserverError:
+            pass
+        finally:
+            db.session.rollback()
+
+    @initialize()
+    def prove_all(self) -> None:
+        self._work([], None)
+
+    @rule(key=entries)
+    def change(self, key: str) -> None:
+        value = self._new()
+        self._ask(lambda: sync.request_change(self.scene.person(), self.scene.entry(key), value))
+
+    @rule(key=entries, right=st.booleans())
+    def correct(self, key: str, right: bool) -> None:
+        """Someone tells the vault what a password is: rightly, or wrongly."""
+        links = self._links(key)
+        account = self._account(links[0])
+        value = Secret(self.world.accounts[account].value) if right else self._new()
+        self.world.corrected.add(value.open())
+        ticked = [links[0].id]
+        self._ask(lambda: sync.correct(self.scene.person(), self.scene.entry(key), value, ticked))
+
+    @rule(key=entries)
+    def retest(self, key: str) -> None:
+        self._ask(lambda: sync.retest(self.scene.person(), self.scene.entry(key)))
+
+    @rule(key=entries)
+    def test(self, key: str) -> None:
+        self._ask(lambda: sync.request_test(self.scene.person(), self.scene.entry(key)))
+
+    @rule(key=entries, which=st.sampled_from(("keep", "pending", "new")), typed=st.sampled_from(("", "right", "wrong")))
+    def approve(self, key: str, which: str, typed: str) -> None:
+        links = self._links(key)
+        ticked = [link.id for link in links if link.is_account and link.state != "in_sync"] or [links[0].id]
+        credentials = {}
+        if typed:
+            secret = "our login" if typed == "right" else "not it"
+            credentials = {link.machine.casefold(): Credential("M\\adm", Secret(secret)) for link in links}
+        form = sync.Approval(ticked, which, "2 a.m.", new=self._new(), credentials=credentials)
+        self._ask(lambda: sync.approve(self.scene.person(), self.scene.entry(key), form))
+
+    @rule(key=entries)
+    def give_up(self, key: str) -> None:
+        self._ask(lambda: sync.give_up(self.scene.person(), self.scene.entry(key)))
+
+    @rule(key=entries)
+    def adopt(self, key: str) -> None:
+        places = [link.id for link in self._links(key) if not link.is_account]
+        self._ask(lambda: sync.adopt(self.scene.person(), self.scene.entry(key), places))
+
+    @rule(key=entries)
+    def cancel(self, key: str) -> None:
+        run = sync.active_run(sync.chain_of(self.scene.entry(key)))
+        if run is not None:
+            self._ask(lambda: sync.cancel(self.scene.person(), run))
+
+    @rule(key=entries)
+    def toggle(self, key: str) -> None:
+        entry = self.scene.entry(key)
+        chain = sync.chain_of(entry)
+        assert chain is not None
+        if chain.enabled:
+            self._ask(lambda: sync.disable(self.scene.person(), entry))
+        else:
+            self._ask(lambda: sync.enable(self.scene.person(), entry, chain.agent_id))
+
+    @rule(number=st.integers(1, 3))
+    def remove_or_restore(self, number: int) -> None:
+        entry = self.scene.entry("lab")
+        chain = sync.chain_of(entry)
+        assert chain is not None
+        rows = sorted(chain.links, key=lambda link: link.id)
+        link = [row for row in rows if row.kind != "standalone_windows"][number - 1]
+        act = sync.remove_link if link.active else sync.restore_link
+        self._ask(lambda: act(self.scene.person(), link, revision=chain.revision))
+
+    @rule(key=entries, number=st.integers(0, 3), clock_back=st.booleans())
+    def outside(self, key: str, number: int, clock_back: bool) -> None:
+        """Somebody sets a password by hand, at the machine (not within the two seconds that stamps cannot tell)."""
+        self.world.advance(15)
+        accounts = [self._account(link) for link in self._links(key) if link.is_account]
+        account = accounts[number % len(accounts)]
+        self.count += 1
+        self.world.outside(account, f"by hand {self.count}", clock_back)
+
+    # -- time and workers
+
+    @rule(seconds=st.sampled_from((1, 6, 35, 75, 130, 420, 1900, 4000, 90000)))
+    def time_goes_on(self, seconds: int) -> None:
+        self.world.advance(seconds)
+        timer.tick()
+
+    @rule(plan=faults, crash=crashes)
+    def work(self, plan: list[str], crash: tuple[int, str] | None) -> None:
+        self._work(plan, crash)
+
+    @rule(plan=faults, crash=crashes)
+    def work_later(self, plan: list[str], crash: tuple[int, str] | None) -> None:
+        self.world.advance(75)
+        self._work(plan, crash)
+
+    @precondition(lambda self: self.count > 0)
+    @rule()
+    def run_it_twice(self) -> None:
+        """The same run executed again changes nothing (rule 21)."""
+        done = db.session.scalars(select(SyncRun.id).where(SyncRun.state == "done")).all()
+        before = (self.world.mutations, self.world.calls)
+        for run_id in done:
+            assert not sync.execute(run_id, "again", self.scene.connect)
+        assert (self.world.mutations, self.world.calls) == before
+
+    def _work(self, plan: list[str], crash: tuple[int, str] | None) -> None:
+        self.world.faults = deque(plan)
+        left = [crash[0]] if crash else []
+
+        def hook(where: str) -> None:
+            if left and crash and where == crash[1]:
+                left[0] -= 1
+                if left[0] < 0:
+                    left.clear()
+                    raise Crash
+
+        runs = db.session.scalars(select(SyncRun.id).where(SyncRun.state != "done").order_by(SyncRun.number)).all()
+        db.session.rollback()
+        self.stage.app.config["COMMIT_HOOK"] = hook
+        try:
+            for run_id in runs:
+                self._execute(run_id)
+        finally:
+            self.stage.app.config.pop("COMMIT_HOOK")
+            self.world.faults.clear()
+            db.session.rollback()
+
+    def _execute(self, run_id: str) -> None:
+        try:
+            sync.execute(run_id, "worker", self.scene.connect)
+        except (Crash, FenceLost):
+            db.session.rollback()
+
+    # -- what must hold
+
+    def _links(self, key: str) -> list[SyncLink]:
+        chain = sync.chain_of(self.scene.entry(key))
+        assert chain is not None
+        return sync.active_links(chain)
+
+    @staticmethod
+    def _account(link: SyncLink) -> str:
+        return f"{link.machine}\\{link.settings['user_name']}"
+
+    def _value(self, version_id: str | None) -> str | None:
+        if version_id is None:
+            return None
+        if version_id not in self.values:
+            sealed = db.session.get_one(EntryVersion, version_id).sealed
+            opened = keyring().open(Sealed(sealed), bound_to("entry_version", version_id, "sealed"))
+            self.values[version_id] = opened.open()
+        return self.values[version_id]
+
+    @invariant()
+    def nothing_is_lost_and_nothing_lies(self) -> None:
+        try:
+            chains = db.session.scalars(select(SyncChain).execution_options(populate_existing=True)).all()
+            maybe: dict[str, list[str]] = {}
+            for row in db.session.scalars(select(LinkMaybe)):
+                maybe.setdefault(row.link_id, []).append(row.version_id)
+            for chain in chains:
+                self._check_chain(chain, maybe)
+            self._check_budget()
+        finally:
+            db.session.rollback()
+
+    def _check_chain(self, chain: SyncChain, maybe: dict[str, list[str]]) -> None:
+        versions = db.session.execute(
+            select(EntryVersion.id, EntryVersion.stage).where(EntryVersion.entry_id == chain.entry_id)
+        ).all()
+        kept = {self._value(version_id) for version_id, stage in versions if stage != "discarded"}
+        current = [version_id for version_id, stage in versions if stage == "current"]
+        assert len(current) == 1
+        for link in chain.links:
+            if not link.is_account:
+                continue
+            name = self._account(link)
+            account = self.world.accounts[name]
+            if account.foreign_at is None:
+                assert account.value in kept, f"{name}: no stored version opens it any more"
+                possible = {self._value(version_id) for version_id in maybe.get(link.id, ())}
+                possible.add(self._value(link.holds_version_id or link.starts_from_version_id))
+                if link.active or link.holds_version_id:
+                    assert account.value in possible, f"{name}: the vault does not know what it may hold"
+            fresh = link.proved_at and (account.foreign_at is None or account.foreign_at <= link.proved_at)
+            if fresh and link.active and link.id not in maybe and link.state == "in_sync" and link.proof_version_id:
+                assert account.value == self._value(link.proof_version_id), f"{name}: a green that lies"
+        if chain.status == Status.IN_SYNC:
+            self._check_green(chain, current[0])
+        running = db.session.scalar(select(SyncRun.id).where(SyncRun.chain_id == chain.id, SyncRun.state == "running"))
+        if running is None and (chain.recheck_at is None or chain.recheck_at > now()):
+            self._check_cache(chain)
+
+    def _check_green(self, chain: SyncChain, current: str) -> None:
+        value = self._value(current)
+        for link in sync.active_links(chain):
+            assert link.proved_at is not None
+            if chain.recheck_at and chain.recheck_at > now():
+                assert now() - link.proved_at < timedelta(seconds=build.EXACT.proof_fresh), "a proof too old for a green"
+            if link.is_account:
+                account = self.world.accounts[self._account(link)]
+                by_hand = account.foreign_at is not None and link.proved_at and account.foreign_at > link.proved_at
+                assert by_hand or account.value == value, f"{chain.entry.name} is called In Sync and is not"
+            else:
+                place = self.world.places[f"{link.machine}\\{link.settings.get('path') or link.settings['name']}"]
+                assert place.value == value, f"{place} is called In Sync and is not"
+
+    def _check_cache(self, chain: SyncChain) -> None:
+        from pwserver.core.states import derive_status
+
+        facts = read_facts(db.session, chain)
+        fresh = timedelta(seconds=build.EXACT.proof_fresh)
+        assert chain.status == derive_status(facts.chain, now(), fresh), "the cached status differs from the facts"
+
+    def _check_budget(self) -> None:
+        window = timedelta(seconds=build.EXACT.try_window)
+        for name, account in self.world.accounts.items():
+            for start, _ in account.bad:
+                tries = [person for at, person in account.bad if start <= at < start + window]
+                assert len(tries) <= 2, f"{name}: {len(tries)} wrong logons within {window}"
+                assert sum(1 for person in tries if not person) <= 1, f"{name}: two wrong logons by the server itself"
+
+
+__all__ = ["Entry", "Lie", "Machine"]
