@@ -55,11 +55,11 @@ class Dropped(LineError):
 
 
 class Line:
-    """The way to one agent. ``pin`` is the SHA-256 of its certificate in hex; "" accepts any (to ask for it)."""
+    """The way to one agent. ``pin`` is the SHA-256 of its certificate in hex; None accepts any, to ask for it."""
 
-    def __init__(self, host: str, port: int, pin: str, *, connect_s: float) -> None:
+    def __init__(self, host: str, port: int, pin: str | None, *, connect_s: float) -> None:
         self.host, self.port = ascii_host(host), port
-        self.pin = pin.replace(":", "").lower()
+        self.pin = None if pin is None else pin.replace(":", "").lower()
         self.connect_s = connect_s
         self.deadline = time.monotonic() + connect_s
         self.opened = False
@@ -94,7 +94,7 @@ class Line:
             plain.close()
             raise NoAnswer(f"TLS: {type(error).__name__}") from None
         seen = hashlib.sha256(secured.getpeercert(True) or b"").hexdigest()
-        if self.pin and not hmac.compare_digest(seen, self.pin):
+        if self.pin is not None and not hmac.compare_digest(seen.encode(), self.pin.encode()):
             secured.close()
             raise OtherCertificate(seen)
         assert isinstance(secured, _TimedSocket)
@@ -207,7 +207,7 @@ def guard(session: requests.Session, line: Line) -> None:
 
 def fingerprint(host: str, port: int, timeout: float) -> str:
     """SHA-256 (hex) of the certificate shown there: a handshake, no request. Raises :class:`LineError`."""
-    line = Line(host, port, "", connect_s=timeout)
+    line = Line(host, port, None, connect_s=timeout)
     with line.open() as secured:
         return hashlib.sha256(secured.getpeercert(True) or b"").hexdigest()
 

@@ -152,7 +152,7 @@ class _Shell:
         self._ask(lambda p: p.send_command_input(self.shell_id, command, piece, end=end))
 
     def receive(self, command: str) -> tuple[bytes, bytes, int]:
-        """Standard output, standard error and exit status, as soon as the command has ended."""
+        """Standard output, standard error and exit status, when the command has ended or talked too much (-1)."""
         out, err = bytearray(), bytearray()
         while True:
             try:
@@ -161,10 +161,8 @@ class _Shell:
                 continue
             out += more_out
             err += more_err
-            if done:
+            if done or len(out) + len(err) > MAX_OUTPUT:
                 return bytes(out), bytes(err), status
-            if len(out) + len(err) > MAX_OUTPUT:
-                raise pinning.LineError("more output than an answer has")
 
     def finish(self, command: str) -> bool:
         """Tells the agent to forget the command. False when the shell should not be used again."""
@@ -245,20 +243,12 @@ class AgentSession:
             return _Payload(scripts.stdin_lines(scripts.script(op, hop=hop is not None), request))
 
         payload(call.ttl_s)  # a request the contract does not know is a bug of ours, seen before anything is sent
-        costs = _costs(operation, hop)
-        with self._lock:
-            result = self._attempt(call, payload, operation.writes, costs)
-        if isinstance(result, ConnectorError):
-            raise result
-        out, err, status = result
-        answer = _read(out, call.attempt, op)
-        if answer is not None:
-            return answer
         known = [*secrets.values(), self._login.secret, *([hop.secret] if hop else [])]
-        facts: dict[str, Any] = {"code": f"exit {status}", "text": _sentence(err, known), "spent": costs}
-        if operation.writes:
-            raise Unknown("answer_foreign", **facts)
-        raise Unreachable("answer_foreign", **facts)
+        with self._lock:
+            result = self._attempt(operation, call, payload, _costs(operation, hop), known)
+        if isinstance(result, ConnectorError):
+            raise result  # here, where no frame holds the payload or what came back for it
+        return result
 
     def close(self) -> None:
         """Ends the shell on the agent and the connection. Never raises; may be called twice."""
@@ -266,8 +256,13 @@ class AgentSession:
             self._drop(politely=self._dead is None, deadline=time.monotonic() + self._timing.close_s)
 
     def _attempt(
-        self, call: Call, payload: Callable[[float], _Payload], writes: bool, costs: frozenset[Key]
-    ) -> ConnectorError | tuple[bytes, bytes, int]:
+        self,
+        operation: contract.Operation,
+        call: Call,
+        payload: Callable[[float], _Payload],
+        costs: frozenset[Key],
+        known: list[Secret],
+    ) -> ConnectorError | contract.Answer:
         """One operation; errors are given back, not raised, so that no traceback leads into the frames below."""
         if self._dead is not None:
             return Blocked(self._dead[0], text=self._dead[1])
@@ -278,14 +273,18 @@ class AgentSession:
         shell, command = started
         try:
             shell.hand_over(command, payload(min(call.ttl_s, deadline - time.monotonic())))
-            output = shell.receive(command)
+            out, err, status = shell.receive(command)
         except Exception as error:
-            failure = self._meaning(error, shell, writes, costs)
+            failure = self._meaning(error, shell, operation.writes, costs)
             self._drop(politely=False)
             return failure
         if not shell.finish(command):
             self._drop(politely=False)
-        return output
+        answer = _read(out, call.attempt, operation.name)
+        if answer is not None:
+            return answer
+        kind = Unknown if operation.writes else Unreachable
+        return kind("answer_foreign", code=f"exit {status}", text=_sentence(err, known), spent=costs)
 
     def _start(self, deadline: float) -> ConnectorError | tuple[_Shell, str]:
         """A shell and a started command. A kept shell that turns out to be gone is replaced, once."""

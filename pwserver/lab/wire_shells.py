@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 SHELLS_PER_USER = 30
 OPERATIONS_PER_USER = 1500
 """Windows counts a text shell's commands until the shell ends, not until they do."""
+ENVELOPE = 100_000
+"""Bytes of output in one answer: base64 and the envelope bring it to the 153,600 that clients ask for at most."""
 MAX_LINE = scripts.MAX_LINE
 BLOCKED = b"This program is blocked by group policy. For more information, contact your system administrator.\r\n"
 TOO_LONG = b"The command line is too long.\r\n"
@@ -74,6 +76,8 @@ class Command:
     closed: bool = False
     done: threading.Event = field(default_factory=threading.Event)
     output: Output = field(default_factory=Output)
+    told: int = 0
+    """Bytes of standard output that were received already."""
 
 
 @dataclass(slots=True)
@@ -172,13 +176,18 @@ class ShellService:
                 "The WS-Management service cannot complete the operation within the time given in OperationTimeout.",
                 "s:Receiver",
             )
-        output, key = command.output, command.id
-        return (
-            f"{SHELL}/ReceiveResponse",
-            f"<rsp:ReceiveResponse>{stream('stdout', key, output.out)}{stream('stderr', key, output.err)}"
-            f'<rsp:CommandState CommandId="{key}" State="{SHELL}/CommandState/Done">'
-            f"<rsp:ExitCode>{output.status}</rsp:ExitCode></rsp:CommandState></rsp:ReceiveResponse>",
-        )
+        output, key, begin = command.output, command.id, command.told
+        command.told = begin + ENVELOPE
+        told = stream("stdout", key, output.out[begin : command.told])
+        if command.told < len(output.out):
+            state = f'<rsp:CommandState CommandId="{key}" State="{SHELL}/CommandState/Running"></rsp:CommandState>'
+        else:
+            told += stream("stderr", key, output.err)
+            state = (
+                f'<rsp:CommandState CommandId="{key}" State="{SHELL}/CommandState/Done">'
+                f"<rsp:ExitCode>{output.status}</rsp:ExitCode></rsp:CommandState>"
+            )
+        return f"{SHELL}/ReceiveResponse", f"<rsp:ReceiveResponse>{told}{state}</rsp:ReceiveResponse>"
 
     def signal(self, user: str, asked: Request) -> tuple[str, str]:
         shell = self._shell(user, asked)

@@ -139,10 +139,8 @@ def identify() -> bytes:
 
 
 def stream(name: str, command_id: str, data: bytes) -> str:
-    return (
-        f'<rsp:Stream Name="{name}" CommandId="{command_id}">{base64.b64encode(data).decode()}</rsp:Stream>'
-        f'<rsp:Stream Name="{name}" CommandId="{command_id}" End="true"></rsp:Stream>'
-    )
+    text = base64.b64encode(data).decode()
+    return f'<rsp:Stream Name="{name}" CommandId="{command_id}">{text}</rsp:Stream>'
 
 
 def new_id() -> str:

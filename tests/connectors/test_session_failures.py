@@ -1,0 +1,399 @@
+"""Every way in which a session ends badly, and what may be concluded from it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pwserver.connectors.base import Blocked, ConnectorError, Credential, Key, Unknown, Unreachable
+from pwserver.connectors.contract import Hop
+from pwserver.connectors.session import AgentAddress, AgentSession, SessionTiming, fetch_fingerprint
+from pwserver.core.secrets import Secret
+from pwserver.lab import wire_shells
+from tests.lab_wire.kit import QUICK, Lab, ask, call, eventually, reset
+
+NEW = Secret("Correct-Horse-9")
+ACCOUNT = {"user": "Administrator", "min_left": 2}
+
+
+def fails(kind: type[ConnectorError], reason: str, ask_it: Callable[[], Any]) -> ConnectorError:
+    with pytest.raises(kind) as raised:
+        ask_it()
+    assert type(raised.value) is kind
+    assert raised.value.reason == reason
+    return raised.value
+
+
+def unchanged(lab: Lab) -> bool:
+    return lab.password("LAB-01", "Administrator") == lab.initial("LAB-01\\Administrator").open()
+
+
+# the certificate
+
+
+@pytest.mark.parametrize("pin", ["0" * 64, "", "beef"])
+def test_no_login_is_sent_to_a_machine_with_another_certificate(lab: Lab, pin: str) -> None:
+    session = lab.session(pin=pin)
+    for _ in range(2):
+        fails(Blocked, "pin_changed", lambda: ask(session, "identity"))
+    session.close()
+    assert lab.saw() == []
+    assert lab.network.machine("LAB-01").requests == 0
+
+
+def test_a_renewed_certificate_is_told_with_its_fingerprint(lab: Lab) -> None:
+    lab.network.set_fault("LAB-01", "certificate")
+    error = fails(Blocked, "pin_changed", lambda: ask(lab.session(), "identity"))
+    assert error.text == fetch_fingerprint("127.0.0.1", lab.address().port)
+    assert error.spent == frozenset()
+    assert lab.saw() == []
+
+
+def test_a_pin_may_be_written_with_colons_and_capitals(lab: Lab) -> None:
+    pin = lab.address().pin.upper()
+    pin = ":".join(pin[at : at + 2] for at in range(0, 64, 2))
+    assert ask(lab.session(pin=pin), "identity").stage == "done"
+
+
+# our login
+
+
+def test_a_refused_login_costs_exactly_one_try_and_ends_the_session(lab: Lab) -> None:
+    session = lab.session(login=Credential("LAB-01\\svc-psrv", Secret("wrong")))
+    first = fails(Blocked, "login_refused", lambda: reset(session, NEW))
+    assert first.spent == {Key.LOGIN}
+    sent = lab.saw()
+    again = fails(Blocked, "login_refused", lambda: ask(session, "identity"))
+    assert again.spent == frozenset()
+    session.close()
+    assert lab.saw() == sent == [("no login", 401), ("challenge", 401), ("refused login", 401)]
+    assert lab.bad_logons("LAB-01") == 1
+    assert unchanged(lab)
+
+
+@pytest.mark.parametrize("state", ["locked_at", "disabled", "refuse-login", "no-network"])
+def test_a_login_that_may_not_come_in_is_blocked(lab: Lab, state: str) -> None:
+    account = lab.network.machine("LAB-01").sam.find("svc-psrv")
+    assert account is not None
+    if state == "locked_at":
+        account.locked_at = lab.network.now()
+    elif state == "disabled":
+        account.disabled = True
+    else:
+        lab.network.set_fault("LAB-01", state)
+    fails(Blocked, "login_refused", lambda: ask(lab.session(), "identity"))
+    assert lab.saw().count(("refused login", 401)) == 1
+
+
+def test_a_login_that_was_sent_and_not_answered_may_have_cost_a_try(lab: Lab) -> None:
+    lab.wire.interrupt = lambda machine, action, moment: action == "Create" and moment == "before"
+    error = fails(Unreachable, "unreachable", lambda: ask(lab.session(), "identity"))
+    assert error.spent == {Key.LOGIN}
+
+
+# nobody there
+
+
+def test_a_name_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    session = AgentSession(AgentAddress("lab-77.example", 5986, "0" * 64, "LAB-77"), Credential("x", Secret("y")))
+    fails(Unreachable, "no_dns", lambda: ask(session, "identity"))
+    fails(Unreachable, "no_dns", lambda: fetch_fingerprint("lab-77.example", 5986))
+
+
+def test_a_name_service_that_hangs_does_not_hang_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(30) and [])
+    timing = SessionTiming(connect_s=0.1)
+    address = AgentAddress("lab-77.example", 5986, "0" * 64, "LAB-77")
+    fails(
+        Unreachable,
+        "no_dns",
+        lambda: ask(AgentSession(address, Credential("x", Secret("y")), timing=timing), "identity"),
+    )
+    released.set()
+
+
+def test_a_closed_port_and_a_machine_that_is_off(lab: Lab) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    fails(Unreachable, "unreachable", lambda: ask(lab.session(port=port), "identity"))
+    lab.network.set_fault("LAB-01", "off")
+    error = fails(Unreachable, "unreachable", lambda: reset(lab.session(), NEW))
+    assert error.spent == frozenset()
+    assert lab.saw() == []
+
+
+@pytest.fixture
+def mute() -> Iterator[int]:
+    """A port that accepts and then says nothing."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_port_that_accepts_and_says_nothing(lab: Lab, mute: int) -> None:
+    session = lab.session(port=mute, timing=SessionTiming(connect_s=0.1))
+    fails(Unreachable, "unreachable", lambda: ask(session, "identity"))
+
+
+# the line breaks
+
+
+@pytest.mark.parametrize(
+    ("action", "moment"), [("Create", "before"), ("Create", "after"), ("Command", "before"), ("Command", "after")]
+)
+def test_a_break_before_the_payload_means_nothing_was_sent(lab: Lab, action: str, moment: str) -> None:
+    lab.wire.interrupt = lambda machine, what, when: (what, when) == (action, moment)
+    with pytest.raises(Unreachable) as raised:
+        reset(lab.session(), NEW)
+    assert raised.value.wrote is False
+    assert Key.TARGET not in raised.value.spent
+    assert lab.saw("Send") == []
+    assert unchanged(lab)
+
+
+def test_a_break_in_the_middle_of_the_payload_means_nothing_was_sent(lab: Lab) -> None:
+    lab.wire.interrupt = lambda machine, what, when: (what, when) == ("Send", "before")
+    session = lab.session(timing=SessionTiming(chunk=1000))
+    fails(Unreachable, "connection_lost", lambda: reset(session, NEW))
+    assert lab.saw("Send") == [("Send", 0)]
+    assert unchanged(lab)
+
+
+@pytest.mark.parametrize(
+    ("action", "moment"), [("Send", "before"), ("Send", "after"), ("Receive", "before"), ("Receive", "after")]
+)
+def test_a_break_after_the_last_byte_is_unknown_and_the_payload_is_not_sent_again(
+    lab: Lab, action: str, moment: str
+) -> None:
+    lab.wire.interrupt = lambda machine, what, when: (what, when) == (action, moment)
+    session = lab.session()
+    error = fails(Unknown, "connection_lost", lambda: reset(session, NEW))
+    assert (error.wrote, error.spent) == (None, {Key.TARGET})
+    lab.wire.interrupt = None
+    assert len(lab.saw("Send")) == 1
+    assert ask(session, "identity").stage == "done", "the session goes on with a new shell"
+    assert len(lab.saw("Send")) == 2
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_call_that_cannot_write_is_unreachable_however_it_breaks(lab: Lab, moment: str) -> None:
+    lab.wire.interrupt = lambda machine, what, when: (what, when) == ("Receive", moment)
+    value = lab.initial("LAB-01\\Administrator")
+    error = fails(Unreachable, "connection_lost", lambda: ask(lab.session(), "verify", **ACCOUNT, value=value))
+    assert error.spent == {Key.TARGET}, "the logon may have been made: its try stays reserved"
+    assert fails(Unreachable, "connection_lost", lambda: ask(lab.session(), "identity")).spent == frozenset()
+
+
+def test_a_break_over_a_second_hop_may_have_cost_the_linked_credential_too(lab: Lab) -> None:
+    lab.wire.interrupt = lambda machine, what, when: what == "Receive"
+    hop = Hop("LAB-02", "LAB-02\\svc-psrv", lab.initial("LAB-02\\svc-psrv"), "ssl")
+    error = fails(Unknown, "connection_lost", lambda: reset(lab.session(), NEW, "LAB-02", hop=hop))
+    assert error.spent == {Key.TARGET, Key.LINKED}
+
+
+@pytest.mark.parametrize("action", ["Signal", "Delete"])
+def test_a_break_after_the_answer_changes_nothing(lab: Lab, action: str) -> None:
+    lab.wire.interrupt = lambda machine, what, when: what == action
+    session = lab.session()
+    assert reset(session, NEW).stage == "done"
+    session.close()
+    lab.wire.interrupt = None
+    assert ask(session, "identity").stage == "done"
+
+
+def test_a_connection_lost_between_two_calls_is_replaced_before_anything_is_sent(lab: Lab) -> None:
+    session = lab.session()
+    ask(session, "identity")
+    for connection in list(lab.wire._open):
+        connection.hang_up()
+    eventually(lambda: not lab.wire._open, "the old connection is gone")
+    assert reset(session, NEW).stage == "done"
+    assert len(lab.saw("Send")) == 2
+    assert len(lab.saw("Create")) == 2
+    assert lab.bad_logons("LAB-01") == 0
+
+
+def test_a_shell_that_the_machine_forgot_is_replaced(lab: Lab) -> None:
+    session = lab.session()
+    ask(session, "identity")
+    lab.wire.shells["LAB-01"]._shells.clear()
+    assert ask(session, "identity").stage == "done"
+    assert lab.saw("Command", "Create") == [
+        ("Create", 200),
+        ("Command", 200),
+        ("Command", 500),
+        ("Create", 200),
+        ("Command", 200),
+    ]
+
+
+def test_a_dead_machine_is_tried_once_more_for_a_kept_shell_and_not_for_ever(lab: Lab) -> None:
+    session = lab.session()
+    ask(session, "identity")
+    lab.network.set_fault("LAB-01", "off")
+    fails(Unreachable, "unreachable", lambda: reset(session, NEW))
+
+
+# faults of the lab's machine
+
+
+def test_cut_before_is_unknown_and_was_not_applied(lab: Lab) -> None:
+    lab.network.set_fault("LAB-01", "cut-before")
+    fails(Unknown, "connection_lost", lambda: reset(lab.session(), NEW))
+    assert unchanged(lab)
+
+
+def test_cut_after_is_unknown_and_was_applied(lab: Lab) -> None:
+    lab.network.set_fault("LAB-01", "cut-after")
+    session = lab.session()
+    fails(Unknown, "connection_lost", lambda: reset(session, NEW))
+    assert lab.password("LAB-01", "Administrator") == NEW.open()
+    assert ask(session, "verify", **ACCOUNT, value=NEW).stage == "done", "a probe gets through"
+
+
+def test_late_is_unknown_and_applied_afterwards(lab: Lab) -> None:
+    lab.network.set_fault("LAB-01", "late:0.2")
+    fails(Unknown, "connection_lost", lambda: reset(lab.session(), NEW))
+    assert unchanged(lab)
+    eventually(lambda: lab.password("LAB-01", "Administrator") == NEW.open(), "the late application")
+
+
+def test_late_beyond_its_time_to_live_is_never_applied(lab: Lab) -> None:
+    lab.network.set_fault("LAB-01", "late:0.2")
+    fails(Unknown, "connection_lost", lambda: reset(lab.session(), NEW, within=call(ttl_s=0.1)))
+    eventually(lambda: not lab.network._timers, "its time came")
+    assert unchanged(lab)
+
+
+@pytest.mark.parametrize("word", ["name:LAB-09", "reinstalled", "filtered", "constrained"])
+def test_a_machine_that_is_not_as_it_should_be_answers_so(lab: Lab, word: str) -> None:
+    sid = ask(lab.session(), "identity").machine.machine_sid
+    lab.network.set_fault("LAB-01", word)
+    answer = reset(lab.session(), NEW, within=call(machine_sid=sid))
+    expected = {"name:LAB-09": "wrong_name", "reinstalled": "new_machine", "filtered": "not_admin"}
+    assert answer.reason == expected.get(word, "language_mode")
+    assert unchanged(lab)
+
+
+def test_out_of_shells_costs_nothing(lab: Lab) -> None:
+    lab.network.set_fault("LAB-01", "no-shells")
+    error = fails(Unreachable, "out_of_shells", lambda: reset(lab.session(), NEW))
+    assert (error.code, error.spent) == ("2150859173", frozenset())
+
+
+def test_the_count_of_operations_of_a_text_shell_is_escaped_by_a_new_shell(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire_shells, "OPERATIONS_PER_USER", 2)
+    session = lab.session()
+    assert [ask(session, "identity").stage for _ in range(5)] == ["done"] * 5
+    assert lab.bad_logons("LAB-01") == 0
+
+
+# time
+
+
+def stuck(lab: Lab) -> threading.Event:
+    """From now on the machine thinks until it is told to stop."""
+    released, think = threading.Event(), lab.mind
+
+    def wait(*asked: Any) -> tuple[bytes, int]:
+        released.wait(20)
+        return think(*asked)
+
+    lab.mind = wait
+    return released
+
+
+def test_our_own_deadline_ends_a_call_that_hangs(lab: Lab) -> None:
+    released = stuck(lab)
+    session = lab.session(timing=SessionTiming(operation_s=20))
+    error = fails(Unknown, "deadline", lambda: reset(session, NEW, within=call(deadline_s=0.4)))
+    assert error.spent == {Key.TARGET}
+    value = lab.initial("LAB-01\\Administrator")
+    seen = len(lab.saw())
+    fails(Unreachable, "deadline", lambda: ask(session, "verify", **ACCOUNT, value=value, within=call(deadline_s=0.4)))
+    assert lab.saw()[seen:][:3] == [("no login", 401), ("challenge", 401), ("Create", 200)]
+    released.set()
+
+
+def test_a_slow_machine_whose_deadline_passes_before_the_payload_is_unreachable(lab: Lab) -> None:
+    lab.network.set_fault("LAB-01", "slow:150")
+    error = fails(Unreachable, "deadline", lambda: reset(lab.session(), NEW, within=call(deadline_s=0.6)))
+    assert error.wrote is False
+    assert lab.saw("Send") == []
+    lab.network.set_fault("LAB-01", "slow:10")
+    assert reset(lab.session(), NEW).stage == "done"
+
+
+def test_an_answer_that_trickles_does_not_stretch_the_deadline(lab: Lab, mute: int) -> None:
+    """One byte now and then resets every ordinary socket time-out."""
+    context = lab.wire.certificates.context("LAB-01")
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    stop = threading.Event()
+
+    def trickle() -> None:
+        plain, _ = listener.accept()
+        with context.wrap_socket(plain, server_side=True) as secured:
+            secured.recv(65536)
+            for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000:
+                if stop.wait(0.05):
+                    return
+                try:
+                    secured.send(bytes([byte]))
+                except OSError:
+                    return
+
+    server = threading.Thread(target=trickle, daemon=True)
+    server.start()
+    session = lab.session(port=listener.getsockname()[1], timing=SessionTiming(operation_s=1, grace_s=0.1))
+    fails(Unreachable, "unreachable", lambda: ask(session, "identity", within=call(deadline_s=0.5)))
+    stop.set()
+    server.join(5)
+    listener.close()
+
+
+# answers that are none
+
+
+@pytest.mark.parametrize(
+    "output",
+    [b"", b"{", b'{"hello": 1}', b"Access is denied.", b"\xff\xfe", b"<html></html>", b"null"],
+)
+def test_an_answer_that_is_none_is_unknown_for_a_write(lab: Lab, output: bytes) -> None:
+    lab.mind = lambda *asked: (output, 0)
+    session = lab.session()
+    error = fails(Unknown, "answer_foreign", lambda: reset(session, NEW))
+    assert (error.spent, error.wrote) == ({Key.TARGET}, None)
+    value = lab.initial("LAB-01\\Administrator")
+    assert fails(Unreachable, "answer_foreign", lambda: ask(session, "verify", **ACCOUNT, value=value)).spent == {
+        Key.TARGET
+    }
+
+
+def test_a_truncated_answer_and_one_to_another_attempt_do_not_count(lab: Lab) -> None:
+    think = lab.mind
+    session = lab.session()
+    lab.mind = lambda *asked: (think(*asked)[0][:-20], 0)
+    fails(Unknown, "answer_foreign", lambda: reset(session, NEW))
+    mine = call(attempt="mine")
+    lab.mind = lambda *asked: (think(*asked)[0].replace(b"mine", b"another"), 0)
+    fails(Unknown, "answer_foreign", lambda: reset(session, NEW, within=mine))
+
+
+def test_a_machine_that_talks_without_end_is_stopped(lab: Lab) -> None:
+    lab.mind = lambda *asked: (b"x" * 1_100_000, 0)
+    fails(Unknown, "answer_foreign", lambda: reset(lab.session(timing=QUICK), NEW))
