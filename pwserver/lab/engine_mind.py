@@ -18,8 +18,8 @@ import socket
 import subprocess
 import tempfile
 import threading
-from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,6 +54,24 @@ def engine() -> str | None:
     return os.environ.get("PWSERVER_LAB_POWERSHELL") or shutil.which("pwsh")
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One operation to run. Raises :class:`ForeignScript` for a script that is not one of ours."""
+
+    network: Model
+    machine: str
+    as_user: str
+    script_text: str
+    request: bytes
+
+    @property
+    def op(self) -> str:
+        op = known().get(scripts.digest(self.script_text))
+        if op is None:
+            raise ForeignScript("This script is not one of the product's; the lab does not run it.")
+        return op
+
+
 @cache
 def known() -> dict[str, str]:
     """Digest of every shipped script → its operation."""
@@ -68,23 +86,36 @@ def run(
     ``before`` is PowerShell put between the doubles and the script; tests use it to look inside. Raises
     :class:`ForeignScript` and :class:`NoEngine`.
     """
-    op = known().get(scripts.digest(script_text))
-    if op is None:
-        raise ForeignScript("This script is not one of the product's; the lab does not run it.")
+    case = Case(network, machine, as_user, script_text, request)
+    with _Answering([case]) as path:
+        text = (DOUBLES / "windows.ps1").read_text() + before + script_text
+        done = _start(path, text, request)
+    return done.stdout, done.returncode
+
+
+def run_many(cases: Sequence[Case]) -> list[bytes]:
+    """Runs many operations in one engine, one after the other: what each wrote. Much quicker than :func:`run`."""
+    answering = _Answering(cases)
+    with answering as path:
+        text = (DOUBLES / "windows.ps1").read_text() + (DOUBLES / "batch.ps1").read_text()
+        done = _start(path, text, b"{}")
+    if len(answering.said) != len(cases):
+        raise RuntimeError(f"the engine ended after {len(answering.said)} of {len(cases)}: {done.stderr[-2000:]!r}")
+    return answering.said
+
+
+def _start(path: str, text: str, request: bytes) -> subprocess.CompletedProcess[bytes]:
     program = engine()
     if program is None:
         raise NoEngine("Set PWSERVER_LAB_POWERSHELL to a PowerShell engine, or install pwsh.")
-    text = (DOUBLES / "windows.ps1").read_text() + before + script_text
-    with _Answering(network, machine, as_user, op) as path:
-        done = subprocess.run(  # noqa: S603  the engine is named by whoever runs the lab
-            [program, *scripts.command_line()[1]],
-            input=b64encode(text.encode()) + b"\r\n" + b64encode(request) + b"\r\n",
-            capture_output=True,
-            env=os.environ | {"PSRV_LAB_SOCKET": path, "LD_LIBRARY_PATH": str(libraries())},
-            timeout=LIMIT_S,
-            check=False,
-        )
-    return done.stdout, done.returncode
+    return subprocess.run(  # noqa: S603  the engine is named by whoever runs the lab
+        [program, *scripts.command_line()[1]],
+        input=scripts.stdin_lines(text, request),
+        capture_output=True,
+        env=os.environ | {"PSRV_LAB_SOCKET": path, "LD_LIBRARY_PATH": str(libraries())},
+        timeout=LIMIT_S,
+        check=False,
+    )
 
 
 @cache
@@ -112,21 +143,26 @@ def libraries() -> Path:
 
 
 class _Answering:
-    """Answers the doubles of one run. A second hop changes which machine is asked, and as whom, until it is left."""
+    """Answers the doubles. A second hop changes which machine is asked, and as whom, until it is left."""
 
-    def __init__(self, network: Model, machine: str, as_user: str, op: str) -> None:
-        self.network, self.op = network, op
-        self.place = [(machine, as_user)]
-        self.sessions: dict[str, tuple[str, str]] = {}
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self.waiting = list(cases)
+        self.said: list[bytes] = []
         self.lock = threading.Lock()
+        self.folder = tempfile.TemporaryDirectory(prefix="psrv-")
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._begin(cases[0])
+
+    def _begin(self, case: Case) -> None:
+        self.network, self.op = case.network, case.op
+        self.place = [(case.machine, case.as_user)]
+        self.sessions: dict[str, tuple[str, str]] = {}
 
     def __enter__(self) -> str:
-        self.folder = tempfile.TemporaryDirectory(prefix="psrv-")
         path = os.path.join(self.folder.name, "lab")
-        self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
         self.listener.listen(8)
-        self.threads = [threading.Thread(target=self._accept, daemon=True)]
         self.threads[0].start()
         return path
 
@@ -159,6 +195,11 @@ class _Answering:
                 stream.flush()
 
     def _answer(self, name: str, args: dict[str, Any]) -> dict[str, Any]:
+        if name == "lab:next":
+            return self._next()
+        if name == "lab:said":
+            self.said.append(args["text"].encode())
+            return {}
         if name == "lab:enter":
             return self._enter(**args)
         if name == "lab:leave":
@@ -175,6 +216,14 @@ class _Answering:
             named = [self._ask("LookupAccountSidW", {"sid": sid}) for sid in answer["groups"] or []]
             answer = answer | {"groups": [group["name"] for group in named if group["code"] == 0]}
         return answer
+
+    def _next(self) -> dict[str, Any]:
+        if not self.waiting:
+            return {"script": None}
+        case = self.waiting.pop(0)
+        self._begin(case)
+        host = self._ask("PowerShellHost", {})
+        return {"script": case.script_text, "request": case.request.decode(), "ps_version": host["ps_version"]}
 
     def _ask(self, name: str, args: dict[str, Any]) -> dict[str, Any]:
         return self.network.call(*self.place[-1], name, args)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pwserver.lab.python_mind import Mind
 
 ALREADY_RUNS = 1056
+NO_TASK = (0x80070002, 0x80070003)
+"""No such file, no such path: the scheduler keeps tasks as files."""
 SYSTEM_SIDS = ("S-1-5-18", "S-1-5-19", "S-1-5-20")
 
 
@@ -101,7 +103,7 @@ def _read_task(mind: Mind) -> dict[str, Any]:
     mind.answer["stage"] = "facts"
     task = mind.ask("GetTask", path=mind.params["name"])
     if task["hresult"]:
-        mind.stop("no_task", task["hresult"])
+        mind.stop("no_task" if task["hresult"] in NO_TASK else "", task["hresult"])
     _task_facts(mind, task)
     return task
 

@@ -37,10 +37,20 @@ function Enter-PsrvWrite([string]$method) {
   $answer['wrote'] = $true
 }
 
+# Names in order, as one text.
+function Join-PsrvNames($names) {
+  $list = [string[]]@($names)
+  [Array]::Sort($list, [StringComparer]::Ordinal)
+  return $list -join ','
+}
+
 # What every operation on a machine begins with. Over a second hop the machine is first only asked who it is.
 $psrvBegin = {
   $psrvRequest['secrets'].Clear()
   if ($answer['op'] -cne $psrvThis -or $null -ne $psrvRequest['hop']) { Stop-Psrv 'bad_request' 0 }
+  $psrvGiven = (Join-PsrvNames $psrvParams.Keys) + ';' + (Join-PsrvNames $psrvSecure.Keys)
+  if ($psrvRequest.ContainsKey('only')) { $psrvTakes = $psrvTakes.Split(';')[0] + ';' }
+  if ($psrvGiven -cne $psrvTakes) { Stop-Psrv 'bad_request' 0 }
   $psrvExpect = $psrvRequest['expect']
   Confirm-PsrvMachine $psrvExpect $psrvLocal
   if ($psrvRequest.ContainsKey('only')) { $answer['ticks'] = [long][PsrvNative]::Clock() }

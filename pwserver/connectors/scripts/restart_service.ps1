@@ -1,5 +1,6 @@
 # Restarts a running service and, when allowed, what depends on it and runs. Whatever was stopped is started again.
 $psrvThis = 'restart_service'
+$psrvTakes = 'account,account_sid,dependents,name;'
 $psrvLocal = $false
 
 # Waits for a state: 1 stopped, 4 running. The state it is in at the end. Bounded by the time to live, at least 5 s.

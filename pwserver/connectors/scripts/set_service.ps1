@@ -1,5 +1,6 @@
 # Stores the value in a service. Its identity stays as it stands, and it is not restarted.
 $psrvThis = 'set_service'
+$psrvTakes = 'account,account_sid,name;value'
 $psrvLocal = $false
 $psrvOperation = {
   Read-PsrvService

@@ -1,5 +1,6 @@
 # Stores the value in a scheduled task: the same definition, identity, logon type and security, and no trigger fires.
 $psrvThis = 'set_task'
+$psrvTakes = 'account,account_sid,name;value'
 $psrvLocal = $false
 $psrvOperation = {
   Read-PsrvTask

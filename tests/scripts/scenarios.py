@@ -1,0 +1,282 @@
+"""What both minds of the lab are asked: one operation each, on a network of its own, in a state prepared for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pwserver.connectors import scripts
+from pwserver.connectors.contract import OPERATIONS
+from pwserver.lab import calls, python_mind
+from pwserver.lab.engine_mind import Case
+from pwserver.lab.model.machines import Laps
+from tests.lab.conftest import LOGIN, Lab
+from tests.scripts.pairs import Pair
+
+NEW = "Kobold-17 zaehlt"
+HOSTILE = {
+    "quotes": "it's \"quoted\" `tick` \u2018curly\u2019",
+    "expands": "$(Get-Date) $env:PATH ${x} @(1) %PATH%",
+    "signs": "<&>|;#!^~*?[]{}\\\\server\\share\\",
+    "unicode": "N\u00ebw \u20ac \U0001f600 \u4e2d\u6587 A1",
+    "longest": ("Aa1-" * 40)[:127],
+    "json": '{"a":"\\u0041"}\\n\\r\\t\',"x',
+}
+TASK = {"name": "\\Backup\\Nightly", "account": "SRV-01\\svc-backup"}
+SERVICE = {"name": "backupd", "account": "SRV-01\\svc-backup"}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """``prepare`` changes the lab before; ``inject`` makes one call answer otherwise."""
+
+    name: str
+    op: str
+    machine: str
+    params: dict[str, Any] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    prepare: Callable[[Lab], object] | None = None
+    pair: Pair | None = None
+    hop: dict[str, Any] | None = None
+    expect: str | None = None
+    ttl_ms: int = 60_000
+    sid: str | None = None
+
+    def begin(self) -> tuple[Lab, str, str, dict[str, Any]]:
+        """A fresh lab in its state; the machine that is asked first, the login there, the request."""
+        lab = Lab()
+        if self.prepare:
+            self.prepare(lab)
+        given = {"min_left": 2, "reset_allowed": False, "unlock": False, "account_sid": "", "dependents": False}
+        given |= {"user": "Administrator"} | self.params
+        old = lab.password(self.machine) if self.op in ("verify", "change") else ""
+        secrets = {"old": old, "new": NEW, "value": old or lab.passwords["SRV-01\\svc-backup"]} | self.secrets
+        start = self.machine if self.hop is None else "LAB-01"
+        request = {
+            "attempt": f"attempt-{self.name}",
+            "op": self.op,
+            "ttl_ms": self.ttl_ms,
+            "expect": {"computer_name": self.expect or self.machine, "machine_sid": self.sid},
+            "params": {name: given[name] for name in OPERATIONS[self.op].params},
+            "secrets": {name: secrets[name] for name in OPERATIONS[self.op].secrets},
+            "hop": None if self.hop is None else lab.hop(self.machine) | self.hop,
+        }
+        if self.pair:
+            lab.net.call = injected(lab, self.pair)  # type: ignore[method-assign]
+        login = "CORP\\Administrator" if start == "DC1" else f"{start}\\{LOGIN}"
+        return lab, start, login, request
+
+    def by_python(self) -> tuple[Lab, dict[str, Any]]:
+        lab, machine, login, request = self.begin()
+        return lab, python_mind.run(lab.net, machine, login, self.op, request)
+
+    def for_engine(self) -> tuple[Lab, Case]:
+        lab, machine, login, request = self.begin()
+        text = scripts.script(self.op, hop=self.hop is not None)
+        return lab, Case(lab.net, machine, login, text, json.dumps(request).encode())
+
+
+def injected(lab: Lab, pair: Pair) -> Callable[..., dict[str, Any]]:
+    """``network.call`` that answers ``pair.call`` with ``pair.code``, and does nothing then."""
+    real = lab.net.call
+
+    def call(machine: str, as_user: str, name: str, args: dict[str, Any]) -> dict[str, Any]:
+        if name != pair.call:
+            return real(machine, as_user, name, args)
+        code = "hresult" if "hresult" in calls.CALLS[name].results else "code"
+        return calls.blank(name) | {code: pair.code}
+
+    return call
+
+
+def young(lab: Lab) -> None:
+    """Set an hour ago: the minimum age forbids a change."""
+    account = lab.account()
+    account.last_set = lab.clock().timestamp() - 3600
+
+
+def account(machine: str = "LAB-02", name: str = "Administrator", **values: Any) -> Callable[[Lab], None]:
+    def prepare(lab: Lab) -> None:
+        for key, value in values.items():
+            setattr(lab.account(name, machine), key, value)
+
+    return prepare
+
+
+def fault(text: str, machine: str = "LAB-02") -> Callable[[Lab], object]:
+    return lambda lab: lab.net.set_fault(machine, text)
+
+
+def both(*steps: Callable[[Lab], object]) -> Callable[[Lab], object]:
+    return lambda lab: [step(lab) for step in steps]
+
+
+def profile(lab: Lab) -> None:
+    machine = lab.machine()
+    machine.profiles.append(machine.sid_of(lab.account()))
+
+
+def service(name: str, machine: str = "SRV-01", **values: Any) -> Callable[[Lab], None]:
+    def prepare(lab: Lab) -> None:
+        found = next(one for one in lab.machine(machine).services if one.name == name)
+        for key, value in values.items():
+            setattr(found, key, value)
+
+    return prepare
+
+
+def task(**values: Any) -> Callable[[Lab], None]:
+    def prepare(lab: Lab) -> None:
+        found = lab.machine("SRV-01").tasks[0]
+        for key, value in values.items():
+            setattr(found, key, value)
+
+    return prepare
+
+
+def no_rights(lab: Lab) -> None:
+    lab.machine("SRV-01").rights = {}
+
+
+def of_pair(pair: Pair) -> Scenario:
+    """The operation in the state in which it comes to that call."""
+    if pair.op.endswith("task"):
+        params, machine = TASK, "SRV-01"
+    elif pair.op.endswith("service"):
+        params, machine = SERVICE, "SRV-01"
+    else:
+        params, machine = {}, "LAB-02"
+    prepare = young if pair.road in ("old", "by_reset") else None
+    hop = {} if pair.road == "hop" else None
+    return Scenario(pair.name, pair.op, machine, dict(params), prepare=prepare, pair=pair, hop=hop)
+
+
+def accounts() -> list[Scenario]:
+    made = [
+        Scenario("identity", "identity", "LAB-02"),
+        Scenario("identity-dc", "identity", "DC1"),
+        Scenario("dc", "verify", "DC1"),
+        Scenario("read", "read_account", "LAB-02"),
+        Scenario("read-500", "read_account", "LAB-02", {"user": "#500"}, prepare=account(name="Administrator")),
+        Scenario("read-guest", "read_account", "LAB-02", {"user": "Guest"}),
+        Scenario("read-nobody", "read_account", "LAB-02", {"user": "nobody"}),
+        Scenario("wrong-name", "change", "LAB-02", prepare=fault("name:LAB-09")),
+        Scenario("wrong-expectation", "verify", "LAB-02", expect="LAB-09"),
+        Scenario("full-name", "verify", "LAB-02", expect="lab-02.corp.test"),
+        Scenario("new-machine", "change", "LAB-02", sid="S-1-5-21-1-2-3"),
+        Scenario("filtered", "change", "LAB-02", prepare=fault("filtered")),
+        Scenario("verify", "verify", "LAB-02"),
+        Scenario("verify-wrong", "verify", "LAB-02", secrets={"value": "not it"}),
+        Scenario("verify-blank", "verify", "LAB-02", secrets={"value": ""}),
+        Scenario("verify-disabled", "verify", "LAB-02", prepare=account(disabled=True)),
+        Scenario("verify-would-lock", "verify", "LAB-02", {"min_left": 10}),
+        Scenario("change", "change", "LAB-02"),
+        Scenario("change-wrong-old", "change", "LAB-02", secrets={"old": "not it"}),
+        Scenario("change-short", "change", "LAB-02", secrets={"new": "Aa1"}),
+        Scenario("change-simple", "change", "LAB-02", secrets={"new": "aaaaaaaaaa"}),
+        Scenario("change-young-resets", "change", "LAB-02", prepare=young),
+        Scenario("change-young-wrong-old", "change", "LAB-02", prepare=young, secrets={"old": "not it"}),
+        Scenario("change-young-profile", "change", "LAB-02", prepare=both(young, profile)),
+        Scenario("change-young-allowed", "change", "LAB-02", {"reset_allowed": True}, prepare=both(young, profile)),
+        Scenario("change-cannot", "change", "LAB-02", prepare=both(account(cannot_change=True), profile)),
+        Scenario("change-cannot-resets", "change", "LAB-02", prepare=account(cannot_change=True)),
+        Scenario("change-disabled", "change", "LAB-02", prepare=account(disabled=True)),
+        Scenario("change-disabled-young", "change", "LAB-02", prepare=both(young, account(disabled=True))),
+        Scenario("change-must", "change", "LAB-02", prepare=account(must_change=True)),
+        Scenario("change-too-late", "change", "LAB-02", ttl_ms=0),
+        Scenario("reset", "reset", "LAB-02"),
+        Scenario("reset-disabled", "reset", "LAB-02", prepare=account(disabled=True)),
+        Scenario("reset-short", "reset", "LAB-02", secrets={"new": "Aa1"}),
+        Scenario("reset-too-late", "reset", "LAB-02", ttl_ms=0),
+    ]
+    locked = account(locked_at=1764000000.0)
+    made += [Scenario(f"locked-{op}", op, "LAB-02", {"unlock": True}, prepare=locked) for op in ("verify", "change", "reset")]
+    laps = [("laps", Laps(backup_directory=2, account="")), ("laps-other", Laps(backup_directory=2, account="somebody"))]
+    for name, policy in laps:
+
+        def prepare(lab: Lab, policy: Laps = policy) -> None:
+            lab.machine().laps = policy
+
+        made += [Scenario(f"{name}-{op}", op, "LAB-02", prepare=prepare) for op in ("read_account", "verify", "change")]
+    for name, value in HOSTILE.items():
+        made.append(Scenario(f"change-{name}", "change", "LAB-02", secrets={"new": value}))
+        made.append(Scenario(f"reset-{name}", "reset", "LAB-02", secrets={"new": value}))
+        made.append(Scenario(f"verify-{name}", "verify", "LAB-02", secrets={"value": value}, prepare=account(password=value)))
+    return made
+
+
+def places() -> list[Scenario]:
+    made = []
+    for op in ("read_task", "set_task"):
+        made += [
+            Scenario(op, op, "SRV-01", TASK),
+            Scenario(f"{op}-missing", op, "SRV-01", TASK | {"name": "\\Backup\\Nobody"}),
+            Scenario(f"{op}-no-folder", op, "SRV-01", TASK | {"name": "\\Nowhere\\Nightly"}),
+            Scenario(f"{op}-other", op, "SRV-01", TASK | {"account": "SRV-01\\Administrator"}),
+            Scenario(f"{op}-nobody", op, "SRV-01", TASK | {"account": "SRV-01\\nobody"}),
+            Scenario(f"{op}-sid", op, "SRV-01", TASK | {"account_sid": "S-1-5-21-9-9-9-1000"}),
+            Scenario(f"{op}-no-right", op, "SRV-01", TASK, prepare=no_rights),
+            Scenario(f"{op}-system", op, "SRV-01", TASK, prepare=task(run_as="NT AUTHORITY\\SYSTEM")),
+            Scenario(f"{op}-gmsa", op, "SRV-01", TASK, prepare=task(run_as="CORP\\svc-gmsa$")),
+        ]
+    for op in ("read_service", "set_service", "restart_service"):
+        made += [
+            Scenario(op, op, "SRV-01", SERVICE),
+            Scenario(f"{op}-missing", op, "SRV-01", SERVICE | {"name": "nothere"}),
+            Scenario(f"{op}-display", op, "SRV-01", SERVICE | {"name": "Backup Daemon"}),
+            Scenario(f"{op}-other", op, "SRV-01", SERVICE | {"account": "SRV-01\\Administrator"}),
+            Scenario(f"{op}-dot", op, "SRV-01", SERVICE, prepare=service("backupd", start_name=".\\svc-backup")),
+            Scenario(f"{op}-system", op, "SRV-01", SERVICE, prepare=service("backupd", start_name="LocalSystem")),
+            Scenario(f"{op}-virtual", op, "SRV-01", SERVICE, prepare=service("backupd", start_name="NT SERVICE\\x")),
+            Scenario(f"{op}-no-right", op, "SRV-01", SERVICE, prepare=no_rights),
+            Scenario(f"{op}-stopped", op, "SRV-01", SERVICE, prepare=service("backupd", state=1, pid=0)),
+            Scenario(f"{op}-stale", op, "SRV-01", SERVICE, prepare=service("backupd", stored="stale")),
+            Scenario(f"{op}-cluster", op, "SRV-02", {"name": "clusdb", "account": "SRV-02\\svc-web"}),
+            Scenario(f"{op}-dependents", op, "SRV-02", {"name": "webd", "account": "SRV-02\\svc-web"}),
+            Scenario(
+                f"{op}-with-dependents", op, "SRV-02", {"name": "webd", "account": "SRV-02\\svc-web", "dependents": True}
+            ),
+        ]
+    stale = service("webd", "SRV-02", stored="stale")
+    web = {"name": "webd", "account": "SRV-02\\svc-web", "dependents": True}
+    made.append(Scenario("restart-stale-dependents", "restart_service", "SRV-02", web, prepare=stale))
+    for op, params in (("set_task", TASK), ("set_service", SERVICE)):
+        made += [
+            Scenario(f"{op}-blank", op, "SRV-01", params, {"value": ""}),
+            Scenario(f"{op}-wrong", op, "SRV-01", params, {"value": "not it"}),
+            Scenario(f"{op}-too-late", op, "SRV-01", params, ttl_ms=0),
+        ]
+        for name, value in HOSTILE.items():
+            made.append(
+                Scenario(
+                    f"{op}-{name}", op, "SRV-01", params, {"value": value},
+                    prepare=account("SRV-01", "svc-backup", password=value),
+                )
+            )  # fmt: skip
+    return made
+
+
+def hops() -> list[Scenario]:
+    over: dict[str, Any] = {}
+    made = [Scenario(f"hop-{op}", op, "LAB-02", hop=over) for op in ("identity", "read_account", "verify", "change", "reset")]
+    made += [Scenario(f"hop-{op}", op, "SRV-01", TASK, hop=over) for op in ("read_task", "set_task")]
+    made += [
+        Scenario(f"hop-{op}", op, "SRV-01", SERVICE, hop=over) for op in ("read_service", "set_service", "restart_service")
+    ]
+    made += [
+        Scenario("hop-other-name", "change", "LAB-02", hop=over, prepare=fault("name:LAB-09")),
+        Scenario("hop-off", "change", "LAB-02", hop=over, prepare=fault("off")),
+        Scenario("hop-wrong-password", "change", "LAB-02", hop={"secret": "not it"}),
+        Scenario("hop-no-way", "change", "LAB-02", hop={"auth": "negotiate"}),
+        Scenario("hop-filtered", "change", "LAB-02", hop=over, prepare=fault("filtered")),
+        Scenario("hop-new-machine", "change", "LAB-02", hop=over, sid="S-1-5-21-1-2-3"),
+        Scenario("hop-constrained", "change", "LAB-02", hop=over, prepare=fault("constrained")),
+        Scenario("hop-cut-before", "change", "LAB-02", hop=over, prepare=fault("cut-before")),
+        Scenario("hop-cut-after", "change", "LAB-02", hop=over, prepare=fault("cut-after")),
+        Scenario("hop-too-late", "change", "LAB-02", hop=over, ttl_ms=0),
+    ]
+    for name, value in HOSTILE.items():
+        made.append(Scenario(f"hop-change-{name}", "change", "LAB-02", secrets={"new": value}, hop=over))
+    return made
