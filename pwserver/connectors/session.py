@@ -313,7 +313,8 @@ class AgentSession:
         line = shell.line
         if line.login_refused or isinstance(error, InvalidCredentialsError):
             self._dead = ("login_refused", "")
-            return Blocked("login_refused", code="401", spent={Key.LOGIN})
+            # Without NTLM's proof sent, nothing was tried: another method was asked for, or a second login.
+            return Blocked("login_refused", code="401", spent={Key.LOGIN} if line.login_refused else ())
         if isinstance(error, pinning.OtherCertificate):
             self._dead = ("pin_changed", error.seen)
             return Blocked("pin_changed", text=error.seen)
