@@ -43,7 +43,7 @@ def everyone() -> list[SyncAgent]:
 def chain_counts() -> dict[str, int]:
     """How many chains use each agent, enabled or not."""
     rows = db.session.execute(select(SyncChain.agent_id, func.count()).group_by(SyncChain.agent_id))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def choosable(actor: AppUser) -> list[Entry]:

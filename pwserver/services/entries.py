@@ -144,7 +144,7 @@ def list_entries(vault: Vault, find: str = "") -> list[Listed]:
     if find := find.strip().lower():
         columns = (Entry.name, Entry.user_name, Entry.machine)
         query = query.where(or_(*(func.lower(column).contains(find, autoescape=True) for column in columns)))
-    rows = db.session.execute(query).tuples().all()
+    rows = db.session.execute(query).all()
     counts = _link_counts([chain.id for _, chain in rows if chain])
     listed = [_listed(entry, chain, *counts.get(chain.id if chain else "", (0, 0))) for entry, chain in rows]
     order = list(STATUS)
@@ -172,7 +172,7 @@ def _link_counts(chain_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
         .group_by(SyncLink.chain_id, SyncLink.state)
     )
     found: dict[str, tuple[int, int]] = {}
-    for chain_id, state, number in rows.tuples():
+    for chain_id, state, number in rows:
         links, good = found.get(chain_id, (0, 0))
         found[chain_id] = (links + number, good + (number if state in ("in_sync", "updated") else 0))
     return found

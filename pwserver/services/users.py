@@ -63,7 +63,7 @@ def vault_counts() -> dict[str, int]:
         .where(Vault.deleted_at.is_(None))
         .group_by(Membership.user_id)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def new_user(

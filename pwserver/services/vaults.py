@@ -45,14 +45,14 @@ def overview(user: AppUser) -> list[Seen]:
     """:func:`visible` with counts."""
     loud = ("out_of_sync", "not_configured", "agent_disabled")
     alive = select(Entry.vault_id, func.count()).where(Entry.deleted_at.is_(None)).group_by(Entry.vault_id)
-    entries = dict(db.session.execute(alive).tuples().all())
+    entries = dict(db.session.execute(alive).all())
     waiting = (
         select(Entry.vault_id, func.count())
         .join(SyncChain)
         .where(Entry.deleted_at.is_(None), SyncChain.status.in_(loud))
         .group_by(Entry.vault_id)
     )
-    issues = dict(db.session.execute(waiting).tuples().all())
+    issues = dict(db.session.execute(waiting).all())
     return [
         Seen(vault, right, entries.get(vault.id, 0), issues.get(vault.id, 0))
         for vault in visible(user)
@@ -115,7 +115,7 @@ def members(vault: Vault) -> list[tuple[AppUser, Right]]:
         .where(Membership.vault_id == vault.id)
         .order_by(AppUser.active.desc(), Membership.owner.desc(), func.lower(AppUser.name))
     )
-    found = ((user, highest(owner=row.owner, modify=row.modify, read=row.read)) for user, row in rows.tuples())
+    found = ((user, highest(owner=row.owner, modify=row.modify, read=row.read)) for user, row in rows)
     return [(user, right) for user, right in found if right]
 
 

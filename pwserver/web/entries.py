@@ -155,8 +155,7 @@ def _reveal(entry: Entry, how: str) -> ResponseReturnValue:
     if wants_fragment():
         current = values.find_version(entry, "current")
         return render_template("entries/_secret.html", entry=entry, shown=shown, current=current)
-    page, _ = _general(entry, Form.of(**asdict(entries.settings_of(entry))), shown=shown)  # type: ignore[misc]
-    response = make_response(page)
+    response = make_response(_general(entry, Form.of(**asdict(entries.settings_of(entry))), shown=shown))
     # Without script the browser itself leaves the page that shows the value.
     response.headers["Refresh"] = f"{SHOWN_SECONDS};url={url_for('entries.show', entry_id=entry.id)}"
     return response

@@ -1,0 +1,162 @@
+"""What tests of services and pages share: an app on its own database, a clock that stands, and the cast.
+
+Olivia owns the vault *Computer Lab*, Eddie may modify it, Vera may read it, Nora is no member of anything. Ada is the
+organization administrator; she is no member of *Computer Lab* either, and owns *Sync agents*.
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from pwserver import create_app
+from pwserver.config import Config
+from pwserver.core.secrets import Secret
+from pwserver.core.timing import FAST
+from pwserver.extensions import db
+from pwserver.models import Entry, Membership, SyncAgent, Vault
+from pwserver.services import agents, entries, keys, users, vaults
+from pwserver.services.transaction import write
+
+MASTER = base64.b64encode(bytes(range(32))).decode()
+NAMES = {"ada": "Ada Adler", "olivia": "Olivia Ortiz", "eddie": "Eddie Evans", "vera": "Vera Voss", "nora": "Nora Nash"}
+PASSWORD = "{name}: correct horse battery"
+VALUE = "Zebra-93kq#Rezun"
+"""The password stored as *Lab Administrator*; it is looked for where it must not be."""
+QUICK = {"time_cost": 1, "memory_cost": 8, "parallelism": 1}
+
+
+class Clock:
+    """The database's clock, standing until a test moves it."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+    def tick(self, **much: float) -> None:
+        self.moment += timedelta(**much)
+
+
+def email_of(name: str) -> str:
+    return f"{name}@northfield.example"
+
+
+def make_app(folder: Path, clock: Clock) -> Flask:
+    app = create_app(Config(instance=folder, master_key=MASTER, testing=True, timing=FAST))
+    app.config.update(CLOCK=clock, ARGON2=QUICK)
+    return app
+
+
+def dispose(app: Flask) -> None:
+    with app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+
+
+def make_tables() -> None:
+    """From the models: that the migrations make the same tables is a test of its own."""
+    db.create_all()
+
+
+@pytest.fixture(scope="session")
+def template_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An instance folder with tables, cast and one password, made once and copied for each test."""
+    folder = tmp_path_factory.mktemp("template")
+    app = make_app(folder, Clock())
+    with app.app_context():
+        make_tables()
+        keys.prove()
+        people = {
+            name: users.add_user(None, email_of(name), full, org_admin=name == "ada", password=password_of(name))[0]
+            for name, full in NAMES.items()
+        }
+        with write() as session:
+            vaults.make_system_vault(session, people["ada"])
+        agents.ensure_this_server()
+        vault = vaults.create_vault(people["olivia"], "Computer Lab")
+        vaults.add_member(people["olivia"], vault, email_of("eddie"), "modify")
+        vaults.add_member(people["olivia"], vault, email_of("vera"), "read")
+        entries.create_entry(
+            people["olivia"],
+            vault,
+            entries.Settings("Lab Administrator", "standalone_windows", "Administrator", "LAB-01"),
+            Secret(VALUE),
+        )
+    dispose(app)
+    return folder
+
+
+def password_of(name: str) -> Secret:
+    return Secret(PASSWORD.format(name=name))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def app(template_folder: Path, tmp_path: Path, clock: Clock) -> Iterator[Flask]:
+    """A fresh app with the cast. No context is pushed: requests get their own, as in life."""
+    folder = tmp_path / "instance"
+    shutil.copytree(template_folder, folder)
+    made = make_app(folder, clock)
+    yield made
+    dispose(made)
+
+
+@pytest.fixture
+def empty_app(tmp_path: Path, clock: Clock) -> Iterator[Flask]:
+    """An app with tables and nobody in it."""
+    made = make_app(tmp_path / "empty", clock)
+    with made.app_context():
+        make_tables()
+        keys.prove()
+    yield made
+    dispose(made)
+
+
+@pytest.fixture
+def ctx(app: Flask) -> Iterator[Flask]:
+    """The app with a context pushed, for tests that call services."""
+    with app.app_context():
+        yield app
+
+
+@dataclass
+class Cast:
+    """The people and things of the template, read anew each time (inside an app context)."""
+
+    def __getattr__(self, name: str) -> users.AppUser:
+        found = users.find(email_of(name))
+        assert found is not None, name
+        return found
+
+    @property
+    def vault(self) -> Vault:
+        return db.session.execute(db.select(Vault).filter_by(name="Computer Lab")).scalar_one()
+
+    @property
+    def entry(self) -> Entry:
+        return db.session.execute(db.select(Entry).filter_by(name="Lab Administrator")).scalar_one()
+
+    @property
+    def this_server(self) -> SyncAgent:
+        return db.session.execute(db.select(SyncAgent).filter_by(transport="ssh")).scalar_one()
+
+    def membership(self, name: str) -> Membership | None:
+        return db.session.get(Membership, (self.vault.id, getattr(self, name).id))
+
+
+@pytest.fixture
+def cast() -> Cast:
+    return Cast()
