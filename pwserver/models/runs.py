@@ -40,7 +40,8 @@ class SyncRun(Base):
     result: Mapped[str] = mapped_column(String(24), default="")
     requested_by: Mapped[str | None] = mapped_column(ID, ForeignKey("app_user.id"))
     requested_at: Mapped[datetime]
-    by_person: Mapped[bool] = mapped_column(default=False)
+    clicked_at: Mapped[datetime | None]
+    """When a person last asked for this run; None: the server did by itself."""
     fence: Mapped[int] = mapped_column(default=0)
     worker: Mapped[str] = mapped_column(String(120), default="")
     lease_until: Mapped[datetime | None]

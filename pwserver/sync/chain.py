@@ -80,7 +80,8 @@ class Link:
     unknown_since: datetime | None
     last: Answer | None
     proved: Answer | None
-    attempts_in_run: int
+    asked: bool
+    """A person clicked, and it was not tried since: it is due, and may spend a second try."""
 
     @property
     def base(self) -> str | None:
@@ -117,7 +118,6 @@ class Plan:
     current: str | None
     links: tuple[Link, ...]
     stop_on_failure: bool
-    by_person: bool
     stopped: str
     ticked: frozenset[str] | None
     whole_chain: bool

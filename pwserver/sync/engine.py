@@ -195,7 +195,7 @@ class Walk:
         """A link is tried once in a run, and again only when it was silent or unknown and its time has come."""
         if link.state == LinkState.MANAGED:
             return False
-        if link.last is None:
+        if link.last is None or link.asked:
             return True
         if link.last in SELF_RETRIED or link.next_try_at:
             return link.next_try_at is not None and link.next_try_at <= self.plan.now
@@ -229,31 +229,32 @@ class Walk:
         if link.settle_at and link.settle_at > now:
             self._note(link, After(LinkState.UNKNOWN, SETTLING, maybe=link.maybe, next_try_at=link.settle_at))
             return
-        if link.next_try_at and link.next_try_at > now and not self._asked(link):
+        if link.next_try_at and link.next_try_at > now and not link.asked:
             return
-        version = link.maybe[0]
-        moved: list[bool | None] = []
+        told: list[Outcome] = []
 
-        def ask(target: Target, attempt: Attempt) -> Outcome:
-            read = target.ask(attempt, "read")
-            if read.answer != Answer.APPLIED or read.evidence is None:
-                return read
-            moved.append(settle.stamp_tells(link, read.evidence.stamp))
-            return read if moved[0] else target.ask(attempt, "verify", new=version)
+        def after_reading(attempt: Attempt, outcome: Outcome, at: datetime) -> After:
+            if outcome.answer != Answer.APPLIED or outcome.evidence is None:
+                return settle.after_failed_probe(link, outcome, at, self.timing)
+            told.append(outcome)
+            if settle.stamp_tells(link, outcome.evidence.stamp):
+                return settle.after_unmoved(link, outcome.evidence, at)
+            return After(LinkState.UNKNOWN, "asking", maybe=link.maybe)
+
+        self._attempt(link, Step.PROBE, after_reading, "read")
+        link = self.plan.link(link.id)
+        if told and link.maybe:
+            assert told[0].evidence is not None
+            self._probe_by_logon(link, settle.stamp_tells(link, told[0].evidence.stamp))
+
+    def _probe_by_logon(self, link: Link, moved: bool | None) -> None:
+        """The stamp moved, or cannot tell: one logon with the newest value that may be there."""
+        version = link.maybe[0]
 
         def after(attempt: Attempt, outcome: Outcome, at: datetime) -> After:
-            if not moved:
-                return settle.after_failed_probe(link, outcome, at, self.timing)
-            if moved[0]:
-                assert outcome.evidence is not None
-                return settle.after_unmoved(link, outcome.evidence, at)
-            return settle.after_probe_logon(link, version, moved[0], outcome, at, self.timing)
+            return settle.after_probe_logon(link, version, moved, outcome, at, self.timing)
 
-        self._attempt(link, Step.PROBE, after, ask, version=version)
-
-    def _asked(self, link: Link) -> bool:
-        """A person's click makes a probe due now; the budget still decides."""
-        return self.plan.by_person and link.attempts_in_run == 0
+        self._attempt(link, Step.PROBE, after, "verify", version=version)
 
     # -- tests (rules 25 to 27)
 
@@ -401,7 +402,7 @@ class Walk:
                 self._look_again()
             case Why.BUSY | Why.BUDGET:
                 state = LinkState.UNKNOWN if link.maybe else link.state
-                if state == LinkState.IN_SYNC:
+                if state == LinkState.IN_SYNC and self.plan.kind != RunKind.TEST:
                     state = LinkState.WAITING
                 self._note(link, After(state, denied.why, maybe=link.maybe, next_try_at=denied.safe_at))
             case Why.REFUSED_BEFORE:

@@ -243,6 +243,7 @@ class Machine(RuleBasedStateMachine):
         kept = {self._value(version_id) for version_id, stage in versions if stage != "discarded"}
         current = [version_id for version_id, stage in versions if stage == "current"]
         assert len(current) == 1
+        self._check_promotion(chain, current[0])
         for link in chain.links:
             if not link.is_account:
                 continue
@@ -262,6 +263,14 @@ class Machine(RuleBasedStateMachine):
         running = db.session.scalar(select(SyncRun.id).where(SyncRun.chain_id == chain.id, SyncRun.state == "running"))
         if running is None and (chain.recheck_at is None or chain.recheck_at > now()):
             self._check_cache(chain)
+
+    def _check_promotion(self, chain: SyncChain, current: str) -> None:
+        """A changed value is the vault's only once Default Sync took it (rule 8)."""
+        if db.session.get_one(EntryVersion, current).origin in ("change", "override"):
+            primary = self.world.accounts[self._account(sync.active_links(chain)[0])]
+            if chain.enabled:
+                assert self._value(current) in primary.ever | primary.sent, "promoted, but never sent to Default Sync"
+                assert self._value(current) in primary.ever, "promoted, but Default Sync never took it"
 
     def _check_green(self, chain: SyncChain, current: str) -> None:
         value = self._value(current)

@@ -49,10 +49,14 @@ class TrueAccount:
     writes: int = 0
 
     refused: set[str] = field(default_factory=set)
+    ever: set[str] = field(default_factory=set)
+    counted: int = 0
+    """Wrong logons since the last right one, as the machine itself counts."""
 
     def wrong(self, at: datetime, value: str, *, person: bool, excused: bool) -> None:
         """A wrong logon. It needs an excuse: someone else's change, a claim of a person, or a probe that had to ask."""
         self.bad.append((at, person))
+        self.counted += 1
         if not excused and self.foreign_at is None:
             raise Lie(f"a wrong logon that nobody had to spend: {value}")
         if value in self.refused and not person:
@@ -95,6 +99,7 @@ class World:
         found.value, found.stamp = value, self.now
         found.foreign_at = None
         found.refused.clear()
+        found.ever.add(value)
         found.writes += 1
         self.mutations += 1
 
@@ -146,12 +151,14 @@ class ModelConnector:
         return Evidence(
             host=self.place.machine,
             stamp=found.stamp.isoformat() if found else None,
+            bad_count=found.counted if found else None,
             account_id=f"{self.place.machine}#{self.name.split(chr(92))[1]}".casefold() if found else None,
             **more,  # type: ignore[arg-type]
         )
 
     def _logon(self, account: TrueAccount, value: Secret, person: bool, *, asks: bool = False) -> bool:
         if value.open() == account.value:
+            account.counted = 0
             return True
         excused = asks or value.open() in self.world.corrected
         account.wrong(self.world.now, value.open(), person=person, excused=excused)

@@ -128,6 +128,16 @@ def give_back(session: Session, attempt_id: str, keys: Collection[str]) -> None:
         session.execute(delete(AccountTry).where(AccountTry.attempt_id == attempt_id, AccountTry.key.in_(keys)))
 
 
+def forgive(session: Session, key: str) -> None:
+    """The account's machine counts no wrong logon: tries of ended calls whose end was not known were not spent."""
+    unclear = select(LinkAttempt.id).where(
+        LinkAttempt.outcome.in_(("unknown", "unreachable")), LinkAttempt.id == AccountTry.attempt_id
+    )
+    session.execute(
+        delete(AccountTry).where(AccountTry.key == key, unclear.exists()).execution_options(synchronize_session=False)
+    )
+
+
 def unite(session: Session, name_key: str, told: str) -> None:
     """``name_key`` proved to be the account ``told``: tries are united, answers to the old key are dropped (their
     digests are bound to it; a dropped refusal is still held by the united budget)."""

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.kinds import LINK_KINDS
@@ -112,6 +112,7 @@ def disable(actor: AppUser, entry: Entry) -> None:
         chain = _chain(session, entry)
         chain.enabled = False
         chain.revision += 1
+        end_soon(session, chain.id)
         record(session, actor, "sync.disabled", entry=entry)
         refresh(session, chain.id)
 
@@ -517,6 +518,16 @@ def _refuse_while_running(session: Session, chain: SyncChain) -> None:
     testing = session.scalar(select(SyncRun.id).where(SyncRun.chain_id == chain.id, SyncRun.state == "running"))
     if busy or testing:
         raise Conflict("A run of this chain is under way. Wait for its end; nothing was saved.")
+
+
+def end_soon(session: Session, chain_id: str) -> None:
+    """Waiting runs are taken up at once, to notice that they have to end; unknowns are still probed."""
+    session.execute(
+        update(SyncRun)
+        .where(SyncRun.chain_id == chain_id, SyncRun.state == "waiting")
+        .values(due_at=now(), nudged_at=None)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _said(link: SyncLink) -> dict[str, Any]:

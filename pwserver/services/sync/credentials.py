@@ -81,7 +81,7 @@ def bind(
     version_id = None
     if chain_id is not None and chain_id != using_chain:
         if is_moving(session, chain_id):
-            return NotNow("credential_busy", at + timedelta(seconds=busy_for))
+            return NotNow("credential_busy", at + timedelta(seconds=6 * busy_for))
         version_id = session.scalar(
             select(SyncLink.holds_version_id).where(
                 SyncLink.chain_id == chain_id, SyncLink.active, SyncLink.is_account, SyncLink.machine == machine

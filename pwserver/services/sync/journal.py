@@ -100,7 +100,7 @@ class SqlJournal:
             denied = (
                 self._gate(session, run, link, step)
                 or self._others(session, link, step, target, at)
-                or self._afford(session, run, link, step, tries, at)
+                or self._afford(session, link, tries, at)
             )
             if isinstance(denied, Denied):
                 return denied
@@ -155,17 +155,14 @@ class SqlJournal:
                 return Denied(Why.BUSY, safe_at=soon)
         return None
 
-    def _afford(
-        self, session: Session, run: SyncRun, link: Link, step: Step, tries: Sequence[Try], at: datetime
-    ) -> list[Try] | Denied:
+    def _afford(self, session: Session, link: Link, tries: Sequence[Try], at: datetime) -> list[Try] | Denied:
         """The lock-out budget (rule 22): which tries have to be reserved, or why nothing may be sent."""
-        by_person = run.by_person and link.attempts_in_run == 0
         reserved = []
         for each in tries:
             if each.digest and (refusal := accounts.refusal(session, each.key, each.digest)):
                 if each.role != Key.TARGET:
                     return Denied(Why.LOGIN_REFUSED, refusal.reason)
-                if not by_person:
+                if not link.asked:
                     return Denied(Why.REFUSED_BEFORE, refusal.reason)
             if each.role != Key.TARGET and each.digest and accounts.is_accepted(session, each.key, each.digest):
                 continue
@@ -173,7 +170,7 @@ class SqlJournal:
                 session,
                 each.key,
                 self.run_id,
-                budget=2 if by_person else 1,
+                budget=2 if link.asked else 1,
                 window=self.timing.try_window,
                 busy_for=self.timing.busy_account,
                 at=at,
@@ -256,8 +253,10 @@ class SqlJournal:
                 after = self._identify(session, row, outcome, after)
                 self._settle_tries(session, attempt, granted, row, outcome, at)
                 project(session, row, outcome, after, at)
-                _age(session, row, outcome)
                 chain = session.get_one(SyncChain, row.chain_id)
+                if outcome.evidence is not None:
+                    _keep_policy(session, row, outcome.evidence)
+                    session.get_one(SyncAgent, chain.agent_id).last_contact_at = at
                 if after.proof is not None:
                     chain.next_test_at = next_test(chain.id, at)
                 refresh(session, chain.id)
@@ -410,17 +409,20 @@ def project(session: Session, row: SyncLink, outcome: Outcome, after: After, at:
     session.flush()
 
 
-def _age(session: Session, row: SyncLink, outcome: Outcome) -> None:
-    """Keeps the lock-out policy an account's machine told, for the budget."""
-    evidence = outcome.evidence
-    if evidence is None or not row.account_key or evidence.threshold is None:
+def _keep_policy(session: Session, row: SyncLink, evidence: Evidence) -> None:
+    """What the target told of its own lock-out count: its policy is kept for the budget, and a count of zero shows that
+    the tries of calls with an unknown end were not spent (rule 22)."""
+    if not row.account_key or not row.is_account:
         return
-    accounts.insert_new(session, Account, key=row.account_key)
-    session.execute(
-        update(Account)
-        .where(Account.key == row.account_key)
-        .values(threshold=evidence.threshold, window_s=evidence.window_s)
-    )
+    if evidence.threshold is not None:
+        accounts.insert_new(session, Account, key=row.account_key)
+        session.execute(
+            update(Account)
+            .where(Account.key == row.account_key)
+            .values(threshold=evidence.threshold, window_s=evidence.window_s)
+        )
+    if evidence.bad_count == 0:
+        accounts.forgive(session, row.account_key)
 
 
 def as_json(evidence: Evidence | None) -> dict[str, Any] | None:

@@ -54,11 +54,10 @@ def read_plan(session: Session, run_id: str, at: datetime, timing: Timing) -> tu
         version=run.version_id,
         current=current,
         links=tuple(
-            to_link(link, maybes.get(link.id, ()), unknowns.get(link.id, ()), tried.get(link.id, ()), timing)
+            to_link(link, maybes.get(link.id, ()), unknowns.get(link.id, ()), tried.get(link.id, ()), run, timing)
             for link in links
         ),
         stop_on_failure=chain.on_failure == "stop",
-        by_person=run.by_person,
         stopped=stopped,
         ticked=None if run.scope is None else frozenset(run.scope),
         whole_chain=run.whole_chain,
@@ -119,11 +118,13 @@ def to_link(
     maybe: Sequence[str],
     unknowns: Sequence[LinkAttempt],
     tried: Sequence[LinkAttempt],
+    run: SyncRun,
     timing: Timing,
 ) -> Link:
     # Only the writes of values still in question count; a settled one is over.
     open_writes = [attempt for attempt in unknowns if attempt.version_id in maybe]
     ends = [attempt.hard_deadline + timedelta(seconds=timing.dead_wait) for attempt in open_writes]
+    clicked = run.clicked_at
     steps = [attempt for attempt in tried if attempt.step != "prove"]
     last = steps[-1] if steps else None
     settled = last is not None and last.step == "probe" and not maybe
@@ -150,8 +151,13 @@ def to_link(
         unknown_since=min((attempt.intent_at for attempt in open_writes), default=None),
         last=Answer(last.outcome) if last and last.outcome and not settled else None,
         proved=Answer(proved[-1].outcome) if proved and proved[-1].outcome else None,
-        attempts_in_run=len(tried),
+        asked=clicked is not None and all(attempt.intent_at < clicked for attempt in steps if _may_cost(attempt)),
     )
+
+
+def _may_cost(attempt: LinkAttempt) -> bool:
+    """Reading before a probe's logon costs nothing, so it does not use a person's click up."""
+    return attempt.step != "probe" or attempt.version_id is not None
 
 
 def _proof(row: SyncLink) -> Proof | None:

@@ -61,7 +61,6 @@ class Bound:
     place: Place
     ways: Ways
     account_key: str
-    by_person: bool
     unlock: bool
     connect: Connect
     timing: Timing
@@ -75,7 +74,8 @@ class Bound:
         """The tries an attempt may cost. A reset has no old value that could be refused."""
         key = account_key or self.account_key
         tries = []
-        if step in (Step.TEST, Step.CHANGE, Step.RESET, Step.SET, Step.PROBE):
+        reads_only = step == Step.PROBE and version is None
+        if step in (Step.TEST, Step.CHANGE, Step.RESET, Step.SET, Step.PROBE) and not reads_only:
             value = old if step == Step.CHANGE else None if step == Step.RESET else version
             tries.append(Try(Key.TARGET, key, value and self._digest(key, _open(value))))
         for role, login in ((Key.LOGIN, self.ways.login), (Key.LINKED, self.ways.linked)):
@@ -101,13 +101,12 @@ class Bound:
         before = _open(old) if old else None
         value = _open(new) if new else None
         end_read()
-        first_by_person = self.by_person and attempt.link.attempts_in_run == 0
         call = Call(
             attempt=attempt.id,
             ttl_s=self.timing.ttl,
             deadline_s=self.timing.call,
             machine_sid=self.place.machine_sid,
-            min_left=1 if first_by_person else 2,
+            min_left=1 if attempt.link.asked else 2,
             reset_allowed=self.place.reset_allowed,
             unlock=self.unlock,
             account=self.place.account,
@@ -176,7 +175,6 @@ class Reacher:
             place=_place(link, account, agent, forced=open_typed is not None),
             ways=ways,
             account_key=account.account_key or "",
-            by_person=run.by_person,
             unlock=run.unlock and ticked,
             connect=self.connect,
             timing=self.timing,

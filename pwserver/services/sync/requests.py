@@ -1,7 +1,8 @@
 """What people ask of a chain: change, correct, retest, test, adopt, approve, give up, cancel.
 
 Each is one transaction that commits the version, the run and the audit line together; the caller then nudges the
-queue. The caller has loaded the entry with the right it needs; what is dangerous is checked again here.
+queue. The caller has loaded the entry with the right it needs; what is dangerous is checked again here. ``actor`` None: a
+person at the command line.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ UNDER_WAY = "A change is under way; this value was not saved. Wait for it to end
 NOTHING = "This is the password the vault has already: nothing to do."
 
 
-def request_change(actor: AppUser, entry: Entry, value: Secret, *, row_version: int | None = None) -> SyncRun | None:
+def request_change(actor: AppUser | None, entry: Entry, value: Secret, *, row_version: int | None = None) -> SyncRun | None:
     """Change it everywhere. None: the entry has no enabled chain, the value was only saved."""
     check_value(value)
     with write() as session:
@@ -72,7 +73,7 @@ def request_change(actor: AppUser, entry: Entry, value: Secret, *, row_version: 
 
 
 def correct(
-    actor: AppUser, entry: Entry, value: Secret, link_ids: Sequence[str], *, row_version: int | None = None
+    actor: AppUser | None, entry: Entry, value: Secret, link_ids: Sequence[str], *, row_version: int | None = None
 ) -> SyncRun | None:
     """Correct the stored value: no target is written. The ticked account links may have it; they are settled by
     reading."""
@@ -102,7 +103,7 @@ def correct(
         return run
 
 
-def _save_only(session: Session, actor: AppUser, entry: Entry, value: Secret, chain: SyncChain | None) -> None:
+def _save_only(session: Session, actor: AppUser | None, entry: Entry, value: Secret, chain: SyncChain | None) -> None:
     """A password that is not synchronized: the new value simply becomes current. The links of a disabled chain keep
     what they hold, and its page goes on naming the places that do not have the current password."""
     if chain is not None:
@@ -199,7 +200,8 @@ def cancel(actor: AppUser, run: SyncRun) -> None:
         if fresh.state == "done":
             raise Conflict("This run has ended already.")
         fresh.cancel_at = fresh.cancel_at or at
-        fresh.due_at = min(fresh.due_at, at) if fresh.state == "queued" else fresh.due_at
+        if fresh.state != "running":
+            fresh.due_at, fresh.nudged_at = min(fresh.due_at, at), None
         if fresh.state == "queued" and fresh.started_at is None:
             _end(session, fresh, "cancelled", at)
         chain = session.get_one(SyncChain, fresh.chain_id)
@@ -221,7 +223,7 @@ def request_test(actor: AppUser | None, entry: Entry) -> SyncRun:
         return run
 
 
-def retest(actor: AppUser, entry: Entry) -> SyncRun:
+def retest(actor: AppUser | None, entry: Entry) -> SyncRun:
     """Retest Sync: the outstanding instruction is due now; else one try for each link that is not in sync.
 
     A second click while a run is active shows that run.
@@ -232,10 +234,7 @@ def retest(actor: AppUser, entry: Entry) -> SyncRun:
         active = active_instruction(session, chain.id)
         if active is not None:
             if active.state == "waiting":
-                active.due_at, active.nudged_at, active.by_person = at, None, True
-                for link in _links(session, chain.id):
-                    if link.state == "unreachable":
-                        link.next_try_at = at
+                active.due_at, active.nudged_at, active.clicked_at = at, None, at
             session.flush()
             record(session, actor, "sync.retest", entry=entry, facts={"run": active.number})
             return active
@@ -363,7 +362,7 @@ def _queue(
 ) -> SyncRun:
     run = add_run(
         session, chain.id, kind,
-        requested_by=actor and actor.id, by_person=actor is not None, requested_at=at, due_at=at, **values,
+        requested_by=actor and actor.id, clicked_at=at, requested_at=at, due_at=at, **values,
     )  # fmt: skip
     if kind != "test":
         session.execute(

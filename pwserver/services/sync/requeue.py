@@ -10,6 +10,7 @@ from sqlalchemy.orm import scoped_session
 
 from pwserver.models import Entry, EntryVersion, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
 from pwserver.services.sync.accounts import key_of_login
+from pwserver.services.sync.status import refresh
 
 Session = scoped_session[Any]
 
@@ -125,6 +126,7 @@ def requeue_waiting_for(session: Session, key: str, at: datetime) -> None:
     for chain_id in sorted(chains):
         if queue_outstanding(session, chain_id, at, at) is None:
             queue_test(session, chain_id, at)
+        refresh(session, chain_id)
 
 
 def _key(session: Session, entry_id: str, agent: SyncAgent) -> str:

@@ -372,7 +372,7 @@ def upgrade() -> None:
         sa.Column("result", sa.String(length=24), nullable=False),
         sa.Column("requested_by", sa.String(length=36), nullable=True),
         sa.Column("requested_at", sa.DateTime(), nullable=False),
-        sa.Column("by_person", sa.Boolean(), nullable=False),
+        sa.Column("clicked_at", sa.DateTime(), nullable=True),
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("worker", sa.String(length=120), nullable=False),
         sa.Column("lease_until", sa.DateTime(), nullable=True),
