@@ -193,7 +193,7 @@ class Walk:
 
     def _due(self, link: Link) -> bool:
         """A link is tried once in a run, and again only when it was silent or unknown and its time has come."""
-        if link.state == LinkState.MANAGED:
+        if link.state == LinkState.MANAGED and not link.asked:
             return False
         if link.last is None or link.asked:
             return True

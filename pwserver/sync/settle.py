@@ -15,6 +15,8 @@ STAMP_MARGIN = timedelta(seconds=10)
 MANAGED = "managed_by_windows"
 ANOTHER = "holds_another"
 AT_ITS_TIME = "may_change_at"
+WOULD_LOCK = "would_lock"
+"""The target's own count leaves too few tries: nothing was tried, and it is due again when that count is reset."""
 GIVEN_UP = "given_up"
 
 
@@ -74,6 +76,8 @@ def later_of(now: datetime, timing: Timing) -> datetime:
 def _not_written(link: Link, outcome: Outcome, now: datetime, timing: Timing) -> After:
     """Refused, blocked, unreachable, or an answer that says no mutation was called: ``maybe`` goes back to what it was
     before this attempt (an account link with older candidates is only ever written by an override)."""
+    if outcome.reason == WOULD_LOCK:
+        return _over_budget(link, outcome, now, timing)
     if outcome.answer == Answer.REFUSED:
         if outcome.reason == MANAGED:
             return After(LinkState.MANAGED, MANAGED, maybe=link.maybe)
@@ -93,6 +97,11 @@ def _not_written(link: Link, outcome: Outcome, now: datetime, timing: Timing) ->
     again = outcome.safe_at or retry_at(link, now, timing.retry)
     reason = outcome.reason if again else GIVEN_UP
     return After(LinkState.UNREACHABLE, reason, next_try_at=again)
+
+
+def _over_budget(link: Link, outcome: Outcome, now: datetime, timing: Timing) -> After:
+    state = LinkState.UNKNOWN if link.maybe else LinkState.WAITING
+    return After(state, WOULD_LOCK, maybe=link.maybe, next_try_at=outcome.safe_at or retry_at(link, now, timing.retry))
 
 
 def stamp_tells(link: Link, stamp: str | None) -> bool | None:
@@ -138,6 +147,8 @@ def after_probe_logon(
         if moved is False:
             return After(LinkState.REFUSED, ANOTHER, forget_proof=True)
         return After(LinkState.WAITING, "was_not_applied")
+    if outcome.reason == WOULD_LOCK:
+        return _over_budget(link, outcome, now, timing)
     return after_failed_probe(link, outcome, now, timing)
 
 
@@ -153,6 +164,8 @@ def after_test(link: Link, version: str, outcome: Outcome, now: datetime, timing
     """After a test of an account link with ``version``. A test that cannot tell changes nothing."""
     if outcome.answer == Answer.APPLIED and outcome.evidence and outcome.evidence.means in COUNTING:
         return After(LinkState.IN_SYNC, holds=version, proof=proof_from(link, version, outcome.evidence, now))
+    if outcome.reason == WOULD_LOCK:
+        return After(link.state, WOULD_LOCK, next_try_at=outcome.safe_at)
     if outcome.answer == Answer.REFUSED and outcome.reason == MANAGED:
         return After(LinkState.MANAGED, MANAGED)
     if outcome.answer == Answer.REFUSED and Key.TARGET in outcome.spent:

@@ -5,11 +5,10 @@ Who decides where a password is sent may read it, so the callers ask for Owner (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
 from sqlalchemy import select, update
 from sqlalchemy.orm import scoped_session
 
@@ -31,6 +30,17 @@ from pwserver.models import (
 )
 from pwserver.services.audit import record
 from pwserver.services.sync.accounts import key_of
+from pwserver.services.sync.checks import (
+    check_cycles,
+    check_order,
+    check_reach,
+    checked_settings,
+    links_in_force,
+    refuse_second,
+    refuse_while_running,
+    said,
+    target_of,
+)
 from pwserver.services.sync.credentials import is_usable
 from pwserver.services.sync.requeue import queue_test, stage_id
 from pwserver.services.sync.status import refresh
@@ -89,11 +99,11 @@ def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "conti
         else:
             chain.enabled, chain.agent_id, chain.on_failure = True, agent.id, on_failure
             chain.revision += 1
-            for link in _active(session, chain):
-                _check_reach(link.kind, link.machine, agent)
+            for link in links_in_force(session, chain):
+                check_reach(link.kind, link.machine, agent)
                 if link.holds_version_id is None:
                     link.starts_from_version_id = current
-        _check_cycles(session, chain, agent)
+        check_cycles(session, chain, agent)
         queue_test(session, chain.id, at, requested_by=actor.id)
         record(session, actor, "sync.enabled", entry=entry, facts={"agent": agent.name})
         refresh(session, chain.id)
@@ -124,12 +134,12 @@ def save_settings(actor: AppUser, entry: Entry, agent_id: str, on_failure: str, 
         chain = _chain(session, entry, revision)
         agent = _agent(session, entry, agent_id)
         if agent.id != chain.agent_id:
-            _refuse_while_running(session, chain)
-            for link in _active(session, chain):
-                _check_reach(link.kind, link.machine, agent)
+            refuse_while_running(session, chain)
+            for link in links_in_force(session, chain):
+                check_reach(link.kind, link.machine, agent)
         chain.agent_id, chain.on_failure = agent.id, on_failure
         chain.revision += 1
-        _check_cycles(session, chain, agent)
+        check_cycles(session, chain, agent)
         record(session, actor, "sync.settings", entry=entry, facts={"agent": agent.name, "on_failure": on_failure})
         refresh(session, chain.id)
 
@@ -151,12 +161,12 @@ def add_link(
         at = now()
         link = _new_link(
             session, chain, kind, settings, account_link_id, linked_entry_id, reset_allowed,
-            position=max((each.position for each in _active(session, chain)), default=-1) + 1,
+            position=max((each.position for each in links_in_force(session, chain)), default=-1) + 1,
             starts_from=stage_id(session, chain.id, "current"),
         )  # fmt: skip
         chain.revision += 1
         queue_test(session, chain.id, at, requested_by=actor.id)
-        record(session, actor, "sync.link_added", entry=entry, facts=_said(link))
+        record(session, actor, "sync.link_added", entry=entry, facts=said(link))
         refresh(session, chain.id)
         return link
 
@@ -177,21 +187,21 @@ def edit_link(
         entry = session.get_one(Entry, link.chain.entry_id)
         chain = _chain(session, entry, revision)
         row = session.get_one(SyncLink, link.id, populate_existing=True)
-        _refuse_while_running(session, chain)
+        refuse_while_running(session, chain)
         if not row.active:
             raise Conflict("This link was removed meanwhile.")
         if row.position == 0:
             raise Invalid("Default Sync is what General Settings says; change it there.")
         agent = session.get_one(SyncAgent, chain.agent_id)
-        checked = _settings(row.kind, settings)
-        machine, name = _target(row.kind, checked, agent)
-        before = _said(row)
+        checked = checked_settings(row.kind, settings)
+        machine, name = target_of(row.kind, checked, agent)
+        before = said(row)
         key = key_of(session, name)
         same = key == (row.account_key if row.is_account else row.place_key)
         if not row.is_account and account_link_id != row.account_link_id:
             same = False
         if same:
-            _check_reach(row.kind, machine, agent)
+            check_reach(row.kind, machine, agent)
             stored = checked.model_dump()
             if {k: v for k, v in stored.items() if k not in SAME_TARGET} != {
                 k: v for k, v in row.settings.items() if k not in SAME_TARGET
@@ -206,14 +216,14 @@ def edit_link(
                 session, chain, row.kind, settings, account_link_id, linked_entry_id, reset_allowed,
                 position=row.position, starts_from=stage_id(session, chain.id, "current"),
             )  # fmt: skip
-            for place in _active(session, chain):
+            for place in links_in_force(session, chain):
                 if place.account_link_id == row.id:
                     place.account_link_id = saved.id
-        _check_order(_active(session, chain))
-        _check_cycles(session, chain, agent)
+        check_order(links_in_force(session, chain))
+        check_cycles(session, chain, agent)
         chain.revision += 1
         queue_test(session, chain.id, now(), requested_by=actor.id)
-        record(session, actor, "sync.link_edited", entry=entry, facts={"from": before, "to": _said(saved)})
+        record(session, actor, "sync.link_edited", entry=entry, facts={"from": before, "to": said(saved)})
         refresh(session, chain.id)
         return saved
 
@@ -224,16 +234,16 @@ def remove_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
         entry = session.get_one(Entry, link.chain.entry_id)
         chain = _chain(session, entry, revision)
         row = session.get_one(SyncLink, link.id, populate_existing=True)
-        _refuse_while_running(session, chain)
+        refuse_while_running(session, chain)
         if row.position == 0:
             raise Invalid("Default Sync cannot be removed. Turn synchronization off instead.")
-        stores = [each for each in _active(session, chain) if each.account_link_id == row.id]
+        stores = [each for each in links_in_force(session, chain) if each.account_link_id == row.id]
         if stores:
-            names = ", ".join(_said(each)["name"] for each in stores)
+            names = ", ".join(said(each)["name"] for each in stores)
             raise Invalid(f"{names} stores the password of this account. Remove that first, or point it elsewhere.")
         row.active = False
         chain.revision += 1
-        record(session, actor, "sync.link_removed", entry=entry, facts=_said(row))
+        record(session, actor, "sync.link_removed", entry=entry, facts=said(row))
         refresh(session, chain.id)
 
 
@@ -247,12 +257,14 @@ def restore_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
             return
         if not row.is_account and not session.get_one(SyncLink, row.account_link_id).active:
             raise Invalid("Its account is no longer in this chain. Add the account first.")
-        _refuse_second(session, row.kind, row.account_key or row.place_key or "", besides=row.id)
+        refuse_second(session, row.kind, row.account_key or row.place_key or "", besides=row.id)
         row.active = True
-        row.position = max((each.position for each in _active(session, chain) if each.id != row.id), default=0) + 1
+        row.position = (
+            max((each.position for each in links_in_force(session, chain) if each.id != row.id), default=0) + 1
+        )
         chain.revision += 1
         queue_test(session, chain.id, now(), requested_by=actor.id)
-        record(session, actor, "sync.link_restored", entry=entry, facts=_said(row))
+        record(session, actor, "sync.link_restored", entry=entry, facts=said(row))
         refresh(session, chain.id)
 
 
@@ -261,7 +273,7 @@ def move_link(actor: AppUser, link: SyncLink, direction: int, *, revision: int) 
     with write() as session:
         entry = session.get_one(Entry, link.chain.entry_id)
         chain = _chain(session, entry, revision)
-        links = _active(session, chain)
+        links = links_in_force(session, chain)
         index = next((i for i, each in enumerate(links) if each.id == link.id), None)
         if index is None:
             raise Conflict("This link was removed meanwhile.")
@@ -271,11 +283,11 @@ def move_link(actor: AppUser, link: SyncLink, direction: int, *, revision: int) 
         if other >= len(links):
             raise Invalid("It is the last link already.")
         links[index], links[other] = links[other], links[index]
-        _check_order(links)
+        check_order(links)
         for position, each in enumerate(links):
             each.position = position
         chain.revision += 1
-        record(session, actor, "sync.link_moved", entry=entry, facts=_said(link) | {"to": other + 1})
+        record(session, actor, "sync.link_moved", entry=entry, facts=said(link) | {"to": other + 1})
 
 
 def primary_settings(entry: Entry, agent: SyncAgent) -> tuple[str, dict[str, Any]]:
@@ -304,15 +316,15 @@ def general_settings_changed(session: Session, actor: AppUser, entry: Entry) -> 
         return
     agent = session.get_one(SyncAgent, chain.agent_id)
     kind, settings = primary_settings(entry, agent)
-    row = _active(session, chain)[0]
-    checked = _settings(kind, settings)
-    machine, name = _target(kind, checked, agent)
+    row = links_in_force(session, chain)[0]
+    checked = checked_settings(kind, settings)
+    machine, name = target_of(kind, checked, agent)
     if row.kind == kind and row.settings == checked.model_dump():
         return
-    _refuse_while_running(session, chain)
-    before = _said(row)
+    refuse_while_running(session, chain)
+    before = said(row)
     if key_of(session, name) == row.account_key and row.kind == kind:
-        _check_reach(kind, machine, agent)
+        check_reach(kind, machine, agent)
         row.settings, row.settings_rev = checked.model_dump(), row.settings_rev + 1
         saved = row
     else:
@@ -322,12 +334,12 @@ def general_settings_changed(session: Session, actor: AppUser, entry: Entry) -> 
             session, chain, kind, settings, None, None, row.reset_allowed,
             position=0, starts_from=stage_id(session, chain.id, "current"),
         )  # fmt: skip
-        for place in _active(session, chain):
+        for place in links_in_force(session, chain):
             if place.account_link_id == row.id:
                 place.account_link_id = saved.id
     chain.revision += 1
     queue_test(session, chain.id, now(), requested_by=actor.id)
-    record(session, actor, "sync.link_edited", entry=entry, facts={"from": before, "to": _said(saved)})
+    record(session, actor, "sync.link_edited", entry=entry, facts={"from": before, "to": said(saved)})
     refresh(session, chain.id)
 
 
@@ -356,49 +368,6 @@ def _chain(session: Session, entry: Entry, revision: int | None = None) -> SyncC
     return chain
 
 
-def _active(session: Session, chain: SyncChain) -> list[SyncLink]:
-    return list(
-        session.scalars(
-            select(SyncLink)
-            .where(SyncLink.chain_id == chain.id, SyncLink.active)
-            .order_by(SyncLink.position, SyncLink.id)
-        )
-    )
-
-
-def _settings(kind: str, settings: Mapping[str, Any]) -> BaseModel:
-    """The kind's checked settings; the first wrong field is said beside it."""
-    if kind not in LINK_KINDS:
-        raise Invalid("Choose a kind of link.", field="kind")
-    try:
-        return LINK_KINDS[kind].settings.model_validate(dict(settings))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else None
-        words = first["msg"].removeprefix("Value error, ")
-        raise Invalid(words if words.endswith(".") else f"{words}.", field=field) from None
-
-
-def _target(kind: str, settings: BaseModel, agent: SyncAgent) -> tuple[str, str]:
-    """The machine a link lives on, and the case-folded name of its account or place."""
-    row = LINK_KINDS[kind]
-    return row.machine_of(settings, agent.machine), row.account_of(settings, agent.machine).casefold()
-
-
-def _check_reach(kind: str, machine: str, agent: SyncAgent) -> None:
-    row = LINK_KINDS[kind]
-    if row.transport != agent.transport:
-        raise Invalid(f"{agent.name} cannot do this: {row.label} goes over {row.transport}.", field="agent_id")
-    if kind == "standalone_windows" and agent.machine.casefold() != machine.casefold():
-        raise Invalid(f"{agent.name} runs on {agent.machine}, not on {machine}.", field="agent_id")
-    allowed = {name.casefold() for name in (agent.machine, *agent.allowed_machines)}
-    if machine.casefold() not in allowed:
-        raise Invalid(
-            f"{agent.name} may not reach {machine}. An administrator adds it to the agent's list of machines.",
-            field="device" if row.transport == "ssh" else "machine",
-        )
-
-
 def _new_link(
     session: Session,
     chain: SyncChain,
@@ -412,12 +381,12 @@ def _new_link(
     starts_from: str | None,
 ) -> SyncLink:
     agent = session.get_one(SyncAgent, chain.agent_id)
-    checked = _settings(kind, settings)
+    checked = checked_settings(kind, settings)
     row = LINK_KINDS[kind]
-    machine, name = _target(kind, checked, agent)
-    _check_reach(kind, machine, agent)
+    machine, name = target_of(kind, checked, agent)
+    check_reach(kind, machine, agent)
     key = key_of(session, name)
-    _refuse_second(session, kind, key, besides=None)
+    refuse_second(session, kind, key, besides=None)
     if not row.is_account:
         account_link_id = _account_for(session, chain, account_link_id, position)
     link = SyncLink(
@@ -438,13 +407,13 @@ def _new_link(
     )
     session.add(link)
     session.flush()
-    _check_cycles(session, chain, agent)
+    check_cycles(session, chain, agent)
     return link
 
 
 def _account_for(session: Session, chain: SyncChain, account_link_id: str | None, position: int) -> str:
     """The account link whose password a place stores; Default Sync unless another is named. It must come before."""
-    links = _active(session, chain)
+    links = links_in_force(session, chain)
     if not account_link_id:
         return next(each.id for each in links if each.position == 0)
     for each in links:
@@ -460,66 +429,6 @@ def _add_primary(session: Session, chain: SyncChain, entry: Entry, agent: SyncAg
     _new_link(session, chain, kind, settings, None, None, False, position=0, starts_from=current)
 
 
-def _refuse_second(session: Session, kind: str, key: str, besides: str | None) -> None:
-    """One account, one manager; one place, one link. The words hide which chain has it: one may not see that vault."""
-    column = SyncLink.account_key if LINK_KINDS[kind].is_account else SyncLink.place_key
-    query = select(SyncLink.id).where(column == key, SyncLink.active, SyncLink.id != (besides or ""))
-    if LINK_KINDS[kind].is_account:
-        query = query.where(SyncLink.is_account)
-    if session.scalar(query) is not None:
-        what = "account" if LINK_KINDS[kind].is_account else "place"
-        raise Invalid(
-            f"This {what} is in a chain already. Two owners of one password would fight: choose one.",
-            field="user_name" if what == "account" else "name",
-        )
-
-
-def _check_order(links: Sequence[SyncLink]) -> None:
-    seen: set[str] = set()
-    for link in links:
-        if link.account_link_id and link.account_link_id not in seen:
-            raise Invalid("A task or service comes after the account whose password it stores.")
-        seen.add(link.id)
-
-
-def _check_cycles(session: Session, chain: SyncChain, agent: SyncAgent) -> None:
-    """No chain may need its own password as a linked credential, directly or through other chains (rule 32)."""
-    seen: set[str] = set()
-    open_ones = _linked_entries(session, chain, agent)
-    while open_ones:
-        entry_id = open_ones.pop()
-        if entry_id == chain.entry_id:
-            raise Invalid(
-                "This password would be the linked credential of its own chain. Choose another linked credential.",
-                field="linked_entry_id",
-            )
-        if entry_id in seen:
-            continue
-        seen.add(entry_id)
-        other = session.scalar(select(SyncChain).where(SyncChain.entry_id == entry_id))
-        if other is not None:
-            open_ones |= _linked_entries(session, other, session.get_one(SyncAgent, other.agent_id))
-
-
-def _linked_entries(session: Session, chain: SyncChain, agent: SyncAgent) -> set[str]:
-    found = set()
-    for link in _active(session, chain):
-        if LINK_KINDS[link.kind].needs_linked:
-            found.add(link.linked_entry_id or agent.linked_entry_id)
-    return {entry_id for entry_id in found if entry_id}
-
-
-def _refuse_while_running(session: Session, chain: SyncChain) -> None:
-    busy = session.scalar(
-        select(SyncRun.id).where(
-            SyncRun.chain_id == chain.id, SyncRun.state.in_(("queued", "running")), SyncRun.kind != "test"
-        )
-    )
-    testing = session.scalar(select(SyncRun.id).where(SyncRun.chain_id == chain.id, SyncRun.state == "running"))
-    if busy or testing:
-        raise Conflict("A run of this chain is under way. Wait for its end; nothing was saved.")
-
-
 def end_soon(session: Session, chain_id: str) -> None:
     """Waiting runs are taken up at once, to notice that they have to end; unknowns are still probed."""
     session.execute(
@@ -528,10 +437,6 @@ def end_soon(session: Session, chain_id: str) -> None:
         .values(due_at=now(), nudged_at=None)
         .execution_options(synchronize_session=False)
     )
-
-
-def _said(link: SyncLink) -> dict[str, Any]:
-    return {"kind": link.kind, "machine": link.machine, "name": link.account_key or link.place_key or ""}
 
 
 def may_hold(session: Session, entry: Entry) -> list[tuple[SyncLink, str, datetime | None]]:

@@ -1,0 +1,123 @@
+"""What a chain may look like: the checks behind every form of the chain's page, in words beside the field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import scoped_session
+
+from pwserver.connectors.kinds import LINK_KINDS
+from pwserver.core.errors import Conflict, Invalid
+from pwserver.models import SyncAgent, SyncChain, SyncLink, SyncRun
+
+Session = scoped_session[Any]
+
+
+def checked_settings(kind: str, settings: Mapping[str, Any]) -> BaseModel:
+    """The kind's checked settings; the first wrong field is said beside it."""
+    if kind not in LINK_KINDS:
+        raise Invalid("Choose a kind of link.", field="kind")
+    try:
+        return LINK_KINDS[kind].settings.model_validate(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0]) if first["loc"] else None
+        words = first["msg"].removeprefix("Value error, ")
+        raise Invalid(words if words.endswith(".") else f"{words}.", field=field) from None
+
+
+def target_of(kind: str, settings: BaseModel, agent: SyncAgent) -> tuple[str, str]:
+    """The machine a link lives on, and the case-folded name of its account or place."""
+    row = LINK_KINDS[kind]
+    return row.machine_of(settings, agent.machine), row.account_of(settings, agent.machine).casefold()
+
+
+def check_reach(kind: str, machine: str, agent: SyncAgent) -> None:
+    row = LINK_KINDS[kind]
+    if row.transport != agent.transport:
+        raise Invalid(f"{agent.name} cannot do this: {row.label} goes over {row.transport}.", field="agent_id")
+    if kind == "standalone_windows" and agent.machine.casefold() != machine.casefold():
+        raise Invalid(f"{agent.name} runs on {agent.machine}, not on {machine}.", field="agent_id")
+    allowed = {name.casefold() for name in (agent.machine, *agent.allowed_machines)}
+    if machine.casefold() not in allowed:
+        raise Invalid(
+            f"{agent.name} may not reach {machine}. An administrator adds it to the agent's list of machines.",
+            field="device" if row.transport == "ssh" else "machine",
+        )
+
+
+def refuse_second(session: Session, kind: str, key: str, besides: str | None) -> None:
+    """One account, one manager; one place, one link. The words hide which chain has it: one may not see that vault."""
+    column = SyncLink.account_key if LINK_KINDS[kind].is_account else SyncLink.place_key
+    query = select(SyncLink.id).where(column == key, SyncLink.active, SyncLink.id != (besides or ""))
+    if LINK_KINDS[kind].is_account:
+        query = query.where(SyncLink.is_account)
+    if session.scalar(query) is not None:
+        what = "account" if LINK_KINDS[kind].is_account else "place"
+        raise Invalid(
+            f"This {what} is in a chain already. Two owners of one password would fight: choose one.",
+            field="user_name" if what == "account" else "name",
+        )
+
+
+def check_order(links: Sequence[SyncLink]) -> None:
+    seen: set[str] = set()
+    for link in links:
+        if link.account_link_id and link.account_link_id not in seen:
+            raise Invalid("A task or service comes after the account whose password it stores.")
+        seen.add(link.id)
+
+
+def check_cycles(session: Session, chain: SyncChain, agent: SyncAgent) -> None:
+    """No chain may need its own password as a linked credential, directly or through other chains (rule 32)."""
+    seen: set[str] = set()
+    open_ones = linked_entries(session, chain, agent)
+    while open_ones:
+        entry_id = open_ones.pop()
+        if entry_id == chain.entry_id:
+            raise Invalid(
+                "This password would be the linked credential of its own chain. Choose another linked credential.",
+                field="linked_entry_id",
+            )
+        if entry_id in seen:
+            continue
+        seen.add(entry_id)
+        other = session.scalar(select(SyncChain).where(SyncChain.entry_id == entry_id))
+        if other is not None:
+            open_ones |= linked_entries(session, other, session.get_one(SyncAgent, other.agent_id))
+
+
+def linked_entries(session: Session, chain: SyncChain, agent: SyncAgent) -> set[str]:
+    found = set()
+    for link in links_in_force(session, chain):
+        if LINK_KINDS[link.kind].needs_linked:
+            found.add(link.linked_entry_id or agent.linked_entry_id)
+    return {entry_id for entry_id in found if entry_id}
+
+
+def refuse_while_running(session: Session, chain: SyncChain) -> None:
+    busy = session.scalar(
+        select(SyncRun.id).where(
+            SyncRun.chain_id == chain.id, SyncRun.state.in_(("queued", "running")), SyncRun.kind != "test"
+        )
+    )
+    testing = session.scalar(select(SyncRun.id).where(SyncRun.chain_id == chain.id, SyncRun.state == "running"))
+    if busy or testing:
+        raise Conflict("A run of this chain is under way. Wait for its end; nothing was saved.")
+
+
+def links_in_force(session: Session, chain: SyncChain) -> list[SyncLink]:
+    return list(
+        session.scalars(
+            select(SyncLink)
+            .where(SyncLink.chain_id == chain.id, SyncLink.active)
+            .order_by(SyncLink.position, SyncLink.id)
+        )
+    )
+
+
+def said(link: SyncLink) -> dict[str, Any]:
+    return {"kind": link.kind, "machine": link.machine, "name": link.account_key or link.place_key or ""}
