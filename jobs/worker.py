@@ -37,7 +37,7 @@ def application() -> Flask:
     """The application, built once per process and inherited by every fork."""
     from pwserver import create_app
 
-    return create_app()
+    return create_app(pages=False)
 
 
 class RunWorker(Worker):
@@ -101,6 +101,16 @@ def make(queue_name: str) -> RunWorker:
     )
 
 
+def work(queue_name: str) -> int:
+    """Works on one queue until SIGTERM or SIGINT; 1 when the queue went away."""
+    try:
+        make(queue_name).work(logging_level="WARNING")
+    except RedisError as error:  # at a moment that RQ does not bridge: whoever started us starts us anew
+        log.warning("the queue went away: %s", type(error).__name__)
+        return 1
+    return 0
+
+
 def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in queueing.QUEUES:
         sys.stderr.write(f"usage: python -m jobs.worker {'|'.join(queueing.QUEUES)}\n")
@@ -108,12 +118,7 @@ def main(arguments: list[str]) -> int:
     configure(f"worker-{arguments[0]}", from_environment().instance)
     application()
     preload()
-    try:
-        make(arguments[0]).work(logging_level="WARNING")
-    except RedisError as error:  # the queue went away at a moment that RQ does not bridge: the supervisor starts anew
-        log.warning("the queue went away: %s", type(error).__name__)
-        return 1
-    return 0
+    return work(arguments[0])
 
 
 def preload() -> None:

@@ -161,6 +161,7 @@ def _run(folder: Path, socket: Path) -> subprocess.Popen[bytes]:
         command += [f"--{name}", value]
     process = subprocess.Popen(  # noqa: S603  # our own binary, constant options
         command,
+        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},  # it has no use for what is in ours
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -44,7 +44,7 @@ def configure(process: str, instance: Path, *, console: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [file, lines]
     root.setLevel(logging.INFO)
-    for noisy in ("asyncssh", "urllib3", "spnego", "rq.worker"):
+    for noisy in ("alembic.runtime.plugins", "asyncssh", "urllib3", "spnego", "rq.worker"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
