@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pwserver.core.errors import PwserverError
+from pwserver.core.errors import NotFound, PwserverError
 from pwserver.lab import truth
 from pwserver.lab.model.network import Network
 
@@ -45,6 +45,10 @@ class LabAway(PwserverError):
 
 class LabRefused(PwserverError):
     """The lab said no; its words."""
+
+
+class LabMissing(LabRefused, NotFound):
+    """The lab has no such machine, account, task or service."""
 
 
 class ControlServer:
@@ -92,9 +96,16 @@ class ControlServer:
                 return {"ok": True, "result": self._extra[verb]()}
             return {"ok": True, "result": VERBS[verb](self._network, **args)}
         except PwserverError as error:
-            return {"ok": False, "error": error.user_message, "field": error.field}
+            return {
+                "ok": False,
+                "error": error.user_message,
+                "field": error.field,
+                "missing": isinstance(error, NotFound),
+            }
         except (ValueError, KeyError, TypeError):
             return {"ok": False, "error": "The lab does not know this request."}
+        except OSError as error:
+            return {"ok": False, "error": f"The lab could not write down its truth ({error.strerror or error})."}
 
 
 def _listen(path: Path) -> socket.socket:
@@ -141,6 +152,7 @@ def ask(socket_path: str | Path, verb: str, **args: Any) -> dict[str, Any]:
         raise LabAway
     answer = json.loads(raw)
     if not answer["ok"]:
-        raise LabRefused(answer["error"], field=answer.get("field"))
+        refused = LabMissing if answer.get("missing") else LabRefused
+        raise refused(answer["error"], field=answer.get("field"))
     result: dict[str, Any] = answer["result"]
     return result

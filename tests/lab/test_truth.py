@@ -247,6 +247,24 @@ def test_a_wrong_request_is_answered_in_words_and_the_lab_goes_on(served):
     assert control.ask(served, "badlogons")["total"] == 0
 
 
+def test_what_is_not_in_the_lab_is_told_apart_from_what_it_refuses(served):
+    with pytest.raises(control.LabMissing):
+        control.ask(served, "fault", machine="LAB-99", word="off")
+    with pytest.raises(control.LabRefused) as refused:
+        control.ask(served, "fault", machine="LAB-02", word="of")
+    assert not isinstance(refused.value, NotFound)
+    assert refused.value.field == "fault"
+
+
+def test_a_full_disk_is_said_and_not_taken_for_a_lab_that_is_away(served, monkeypatch):
+    def full(path, state):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(truth, "save", full)
+    with pytest.raises(control.LabRefused, match="No space left"):
+        control.ask(served, "set-password", machine="LAB-05", account="Administrator", value=GOOD)
+
+
 def test_no_lab_is_said_as_such(tmp_path, socket_enabled):
     with pytest.raises(control.LabAway, match="does not run"):
         control.ask(tmp_path / "control.sock", "hash")
