@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask import g
 from sqlalchemy.orm import Session, scoped_session
 
 from pwserver.models import AppUser, Entry, Event, Vault
 from pwserver.services.transaction import now
+
+
+def at_console(person: str) -> None:
+    """Says that what is done in this application context is done by ``person`` at the server's command line."""
+    g.console = person
 
 
 def record(
@@ -20,7 +26,13 @@ def record(
     subject: str = "",
     facts: dict[str, Any] | None = None,
 ) -> None:
-    """Adds one event inside the caller's transaction. ``facts`` never holds a secret."""
+    """Adds one event inside the caller's transaction. ``facts`` never holds a secret.
+
+    Without an actor it was the server itself, or somebody at the command line, whom ``facts["console"]`` then names.
+    """
+    person = g.get("console")
+    if actor is None and person and verb != "status":
+        facts = {"console": person} | (facts or {})
     session.add(
         Event(
             at=now(),

@@ -26,7 +26,8 @@ _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """General Settings. ``port`` and ``host_key`` (``SHA256:…``) belong to devices."""
+    """General Settings. ``port``, ``host_key`` (``SHA256:…``) and ``address`` belong to devices; without an address the
+    device's name is one."""
 
     name: str
     type: str
@@ -36,10 +37,11 @@ class Settings:
     port: int = 22
     host_key: str = ""
     notes: str = ""
+    address: str = ""
 
 
-LIMITS = {"name": 120, "user_name": 120, "machine": 255, "domain": 255, "notes": 10000}
-PLACE = frozenset({"machine", "user_name", "domain", "port", "host_key"})
+LIMITS = {"name": 120, "user_name": 120, "machine": 255, "domain": 255, "notes": 10000, "address": 255}
+PLACE = frozenset({"machine", "user_name", "domain", "address", "port", "host_key"})
 """The columns that say where a password is sent."""
 
 
@@ -208,8 +210,9 @@ def find_entry(vault_name: str, name: str) -> Entry | None:
 def settings_of(entry: Entry) -> Settings:
     """General Settings as they stand, for the form."""
     return Settings(
-        entry.name, entry.type, entry.user_name, entry.machine, entry.domain, entry.port, entry.host_key, entry.notes
-    )
+        entry.name, entry.type, entry.user_name, entry.machine, entry.domain, entry.port, entry.host_key, entry.notes,
+        entry.address,
+    )  # fmt: skip
 
 
 def _columns(settings: Settings) -> dict[str, Any]:

@@ -46,6 +46,11 @@ def make_first_administrator(code: str, email: str, name: str, password: Secret)
     if done():
         raise NotFound()
     _spend(code)
+    return make_at_console(email, name, password)
+
+
+def make_at_console(email: str, name: str, password: Secret) -> AppUser:
+    """The same without a code, for who is at the server's command line, and for the demo."""
     users.check_new(password)
     hashed = users.hasher().hash(password.open())
     with write() as session:
@@ -54,7 +59,8 @@ def make_first_administrator(code: str, email: str, name: str, password: Secret)
         user = users.new_user(session, email=email, name=name, password_hash=hashed, org_admin=True)
         vaults.make_system_vault(session, user)
         agents.make_this_server(session)
-        session.delete(session.get_one(Setting, NAME))
+        if code := session.get(Setting, NAME):
+            session.delete(code)
         record(session, user, "user.first", subject=user.email)
     return user
 

@@ -65,7 +65,7 @@ def same_value(entry: Entry, version: EntryVersion, secret: Secret) -> bool:
     return keyring().digest(entry.id, secret) == version.digest
 
 
-def reveal(actor: AppUser, entry: Entry, version: EntryVersion | None = None, *, how: str = "shown") -> Secret:
+def reveal(actor: AppUser | None, entry: Entry, version: EntryVersion | None = None, *, how: str = "shown") -> Secret:
     """The plaintext, for a person who may read it (the caller has checked). Writes the audit line first."""
     version = version or current_version(entry)
     version_id, number, sealed = version.id, version.number, Sealed(version.sealed)
