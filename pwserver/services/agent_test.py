@@ -12,6 +12,7 @@ from datetime import datetime
 
 from pwserver.connectors.base import Answer, Blocked, Credential, Evidence, Key, Outcome, Unknown, ask
 from pwserver.core.errors import Forbidden, Invalid, Throttled
+from pwserver.core.reasons import reason
 from pwserver.core.states import Health
 from pwserver.models import AppUser, SyncAgent, new_id
 from pwserver.services.agents import refresh_chains
@@ -68,7 +69,7 @@ def fetch_fingerprint(host: str, port: int) -> str:
 
     outcome = ask(go, secrets=())
     if not answer:
-        raise Invalid(f"{say(outcome, host)} Nothing was saved.", field="host")
+        raise Invalid(f"{say(outcome, f'{host}:{port}')} Nothing was saved.", field="host")
     return answer[0].replace(":", "").lower()
 
 
@@ -89,7 +90,7 @@ def test_agent(actor: AppUser | None, agent: SyncAgent, check: Check | None = No
     digest = keyring().digest(f"account {login.key}", credential.secret)
     end_read()
     outcome = ask(lambda: check(contact, credential), secrets=[credential.secret])
-    _settle(actor, agent_id, rev, login.key, digest, attempt, outcome)
+    _settle(actor, agent_id, rev, login, digest, attempt, outcome)
     return outcome
 
 
@@ -115,8 +116,15 @@ def _reserve(agent: SyncAgent) -> tuple[credentials.Login, str]:
 
 
 def _settle(
-    actor: AppUser | None, agent_id: str, rev: int, key: str, digest: str, attempt: str, outcome: Outcome
+    actor: AppUser | None,
+    agent_id: str,
+    rev: int,
+    login: credentials.Login,
+    digest: str,
+    attempt: str,
+    outcome: Outcome,
 ) -> None:
+    key = login.key
     with write() as session:
         at = now()
         if Key.LOGIN not in outcome.spent:
@@ -129,7 +137,7 @@ def _settle(
         row = session.get(SyncAgent, agent_id, with_for_update=True)
         if row is None or row.row_version != rev:
             return  # edited meanwhile: this answer was about another address or login
-        _keep(row, outcome, at)
+        _keep(row, outcome, login.user_name, at)
         record(session, actor, "agent.tested", subject=row.name, facts={"health": row.health, "reason": outcome.reason})
         session.flush()
         refresh_chains(session, row)
@@ -137,7 +145,7 @@ def _settle(
             requeue.requeue_waiting_for(session, key, at)
 
 
-def _keep(row: SyncAgent, outcome: Outcome, at: datetime) -> None:
+def _keep(row: SyncAgent, outcome: Outcome, login: str, at: datetime) -> None:
     health = {
         Answer.APPLIED: Health.HEALTHY,
         Answer.BLOCKED: Health.BLOCKED,
@@ -148,41 +156,49 @@ def _keep(row: SyncAgent, outcome: Outcome, at: datetime) -> None:
     if row.health != health:
         row.health_since = at
     row.health = health
-    row.health_text = "" if health == Health.HEALTHY else say(outcome, row.machine)
+    row.health_text = "" if health == Health.HEALTHY else say(outcome, row.machine, login)
     if outcome.answer not in (Answer.UNREACHABLE, Answer.UNKNOWN):
         row.last_contact_at = at
     if outcome.answer == Answer.APPLIED and outcome.evidence and outcome.evidence.machine_sid:
         row.machine_sid = row.machine_sid or outcome.evidence.machine_sid
 
 
-def say(outcome: Outcome, machine: str) -> str:
+def say(outcome: Outcome, machine: str, login: str = "our login") -> str:
     """What happened and what to do next, then the machine's own words and code."""
-    words = _WORDS.get(outcome.reason) or _BY_ANSWER[outcome.answer]
-    own = f" It said: {outcome.text}" if outcome.text and outcome.reason not in _WORDS_HOLD_TEXT else ""
-    code = f" ({outcome.code})" if outcome.code else ""
-    return words.format(machine=machine, text=outcome.text) + own + code
+    words = _OWN_WORDS.get(outcome.reason) or reason(outcome.reason).words or _BY_ANSWER[outcome.answer]
+    told = words.format(machine=machine, login=login, account=machine, time="")
+    parts = [told.removesuffix(" Nothing was changed."), _NEXT.get(outcome.reason, "")]
+    if outcome.text:
+        parts.append(f"It said: {outcome.text}")
+    if outcome.code:
+        parts.append(f"({outcome.code})")
+    return " ".join(part for part in parts if part)
 
 
-_WORDS_HOLD_TEXT = frozenset({"wrong_name"})
-_WORDS = {
-    "no_dns": "{machine} has no address in DNS. Nothing was sent. Correct the address.",
-    "unreachable": "{machine} does not answer. Nothing was sent. It may be off, or its firewall lets nobody in.",
-    "login_refused": "{machine} refused our login. It was sent once and is not sent again by itself. Repair the login.",
-    "pin_changed": (
-        "{machine} shows another certificate than the one that was confirmed. No login was sent. Either it was renewed "
-        "(confirm the new fingerprint under Change address) or something stands between."
-    ),
-    "not_admin": "Our login works on {machine} but is no administrator there, or its token is filtered.",
-    "wrong_name": "The machine that answers for {machine} calls itself otherwise. {text} Correct the address.",
-    "new_machine": "{machine} is not the machine it was: its SID is new. Was it reinstalled? Register it anew.",
-    "is_dc": "{machine} is a domain controller: it has no local accounts. Use another machine.",
-    "language_mode": "Application control on {machine} blocks our script, or its PowerShell is older than 5.1.",
-    "out_of_shells": "{machine} has as many open shells for our login as it allows. Test again in a minute.",
+_NEXT = {
+    "no_dns": "Correct the address.",
+    "unreachable": "It may be off, or its firewall lets nobody in.",
+    "no_answer": "It may be off, or its firewall lets nobody in.",
+    "login_refused": "Repair the login, then test again.",
+    "pin_changed": "Compare the new fingerprint at the machine and confirm it under Change address or certificate.",
+    "not_admin": "Give it the right, then test again.",
+    "language_mode": "Allow the script there, then test again.",
+    "wrong_name": "Correct the address, or the name of the machine.",
+    "new_machine": "Remove this agent and register the machine anew.",
+    "is_dc": "Choose another machine as agent.",
+    "out_of_shells": "Test again in a minute.",
+}
+_OWN_WORDS = {
+    # The words of the table speak of a change that was sent; a test sends none.
+    "connection_lost": "The line to {machine} broke before it answered. Test again.",
+    "deadline": "{machine} did not answer in time. Test again.",
+    "answer_foreign": "The answer of {machine} could not be read. Is it really a Windows machine?",
+    "is_dc": "{machine} is a domain controller: it has no local accounts.",
 }
 _BY_ANSWER = {
     Answer.APPLIED: "{machine} answered.",
     Answer.REFUSED: "{machine} refused our login.",
     Answer.BLOCKED: "{machine} did not let us work.",
     Answer.UNREACHABLE: "{machine} does not answer. Nothing was sent.",
-    Answer.UNKNOWN: "{machine} gave an answer that we do not understand. Nothing was changed.",
+    Answer.UNKNOWN: "{machine} gave an answer that we do not understand.",
 }

@@ -27,7 +27,7 @@
     const moment = new Date(one.dateTime);
     if (isNaN(moment)) return;
     const sameDay = moment.toDateString() === new Date().toDateString();
-    const clock = { hour: "2-digit", minute: "2-digit" };
+    const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
     one.title = one.textContent;
     one.dataset.local = "";
     one.textContent = sameDay
