@@ -101,13 +101,18 @@ def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "conti
             chain.revision += 1
             for link in links_in_force(session, chain):
                 check_reach(link.kind, link.machine, agent)
-                if link.holds_version_id is None:
+                if link.holds_version_id is None and not _in_question(session, link):
                     link.starts_from_version_id = current
         check_cycles(session, chain, agent)
         queue_test(session, chain.id, at, requested_by=actor.id)
         record(session, actor, "sync.enabled", entry=entry, facts={"agent": agent.name})
         refresh(session, chain.id)
         return chain
+
+
+def _in_question(session: Session, link: SyncLink) -> bool:
+    """Whether something was sent to it with an unknown end: it has that, or still what it started from."""
+    return session.scalar(select(LinkMaybe.version_id).where(LinkMaybe.link_id == link.id).limit(1)) is not None
 
 
 def stage_id_of(session: Session, entry: Entry, stage: str) -> str | None:

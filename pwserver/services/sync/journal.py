@@ -252,7 +252,7 @@ class SqlJournal:
                 row = session.get_one(SyncLink, attempt.link.id, populate_existing=True)
                 after = self._identify(session, row, outcome, after)
                 self._settle_tries(session, attempt, granted, row, outcome, at)
-                project(session, row, outcome, after, at)
+                project(session, row, attempt, outcome, after, at)
                 chain = session.get_one(SyncChain, row.chain_id)
                 if outcome.evidence is not None:
                     _keep_policy(session, row, outcome.evidence)
@@ -372,23 +372,30 @@ class SqlJournal:
         refresh(session, chain_id)
 
 
-def project(session: Session, row: SyncLink, outcome: Outcome, after: After, at: datetime) -> None:
-    """Writes an answer's consequences into the link: what it holds and may hold, its proof, its next try."""
+def project(
+    session: Session, row: SyncLink, attempt: Attempt, outcome: Outcome, after: After, at: datetime
+) -> None:
+    """Writes an answer's consequences into the link: what it holds and may hold, its proof, its next try.
+
+    It settles only what the attempt knew of: a version that a person claimed meanwhile (*Correct*) stays in question.
+    """
     if (row.state, row.reason) != (after.state, after.reason):
         row.state_since = at
     row.state, row.reason = after.state, after.reason
     row.reason_text, row.reason_code = outcome.text, outcome.code
     row.next_try_at = after.next_try_at
     if outcome.answer in (Answer.UNREACHABLE, Answer.UNKNOWN):
-        row.tries += 1
-        row.first_try_at = row.first_try_at or at
+        row.tries, row.first_try_at = attempt.link.tries + 1, attempt.link.first_try_at or at
     else:
         row.tries, row.first_try_at = 0, None
     if after.holds is not None:
         row.holds_version_id = after.holds
-    session.execute(delete(LinkMaybe).where(LinkMaybe.link_id == row.id, LinkMaybe.version_id.not_in(after.maybe)))
+    settled = {*attempt.link.maybe, attempt.version} - set(after.maybe)
+    session.execute(delete(LinkMaybe).where(LinkMaybe.link_id == row.id, LinkMaybe.version_id.in_(settled)))
     for version in after.maybe:
         accounts.insert_new(session, LinkMaybe, link_id=row.id, version_id=version)
+    if not after.maybe and session.scalar(select(LinkMaybe.version_id).where(LinkMaybe.link_id == row.id).limit(1)):
+        row.state, row.reason, row.next_try_at = LinkState.UNKNOWN, "corrected", None
     if after.forget_proof:
         row.proof_version_id = row.proof_means = row.proof_host = row.proof_stamp = None
         row.proof_rev = None

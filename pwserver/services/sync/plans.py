@@ -121,8 +121,10 @@ def to_link(
     run: SyncRun,
     timing: Timing,
 ) -> Link:
-    # Only the writes of values still in question count; a settled one is over.
-    open_writes = [attempt for attempt in unknowns if attempt.version_id in maybe]
+    # Only the writes of values still in question count; one from before the last proof was settled by it, even when
+    # the same value was sent again later.
+    since = row.proved_at
+    open_writes = [each for each in unknowns if each.version_id in maybe and (not since or each.intent_at >= since)]
     ends = [attempt.hard_deadline + timedelta(seconds=timing.dead_wait) for attempt in open_writes]
     clicked = run.clicked_at
     steps = [attempt for attempt in tried if attempt.step != "prove"]
@@ -141,8 +143,9 @@ def to_link(
         state=LinkState(row.state),
         reason=row.reason,
         next_try_at=row.next_try_at,
-        first_try_at=row.first_try_at,
-        tries=row.tries,
+        # The hours of retrying are counted within a run: a new instruction has all of them again.
+        first_try_at=row.first_try_at if tried else None,
+        tries=row.tries if tried else 0,
         proof=_proof(row),
         written_rev=row.written_rev,
         restart_pending=row.restart_pending,
