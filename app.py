@@ -28,13 +28,7 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(name)
     from pwserver import create_app
-    from pwserver.config import from_environment
-    from pwserver.embedded_redis import die_with_parent
-    from pwserver.logging import configure
 
-    if "granian" in sys.modules:
-        die_with_parent()  # a web worker must not outlive the web server, whatever ended that
-        configure("web", from_environment().instance)
     globals()["app"] = create_app()
     return globals()["app"]
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from flask import Flask
+from typing import TYPE_CHECKING
 
 from pwserver.config import PROJECT, Config, from_environment
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 
 def create_app(config: Config | None = None, *, pages: bool = True) -> Flask:
     """Builds the application. Nothing starts with a wrong master key. ``pages`` False: workers and tests of the rules
     need no web."""
+    from flask import Flask
+
     from pwserver import extensions
     from pwserver.services import keys, transaction
 

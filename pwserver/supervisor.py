@@ -84,7 +84,7 @@ class Supervisor:
             self._add(config_lab)
             self._wait(lambda: ready_file(config_lab.output), "the practice lab")
         said = self._prepare(config_lab)
-        for child in programs(config):
+        for child in programs():
             self._add(child)
         self._wait(lambda: answers(config.host, config.port), "the web server")
         self._tell()
@@ -197,11 +197,10 @@ class Supervisor:
         (self.config.instance / STATE).unlink(missing_ok=True)
 
 
-def programs(config: Config) -> list[Child]:
+def programs() -> list[Child]:
     """Every process but queue and lab."""
-    web = python("-m", "granian", "--interface", "wsgi", "--host", config.host, "--port", str(config.port))
-    web += ["--workers", "2", "--blocking-threads", "4", "--no-ws", "--log-level", "warning", "app:app"]
-    return [Child("web", web), Child("jobs", python("-m", "jobs"), grace=24)]
+    web, jobs = python("-m", "pwserver.webserver"), python("-m", "jobs")
+    return [Child("web", web), Child("jobs", jobs, grace=24)]
 
 
 def python(*arguments: str) -> list[str]:

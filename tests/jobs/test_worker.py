@@ -31,12 +31,13 @@ class Bench:
         self.instance, self.connection, self._spawn = instance, connection, spawn
 
     def worker(self) -> subprocess.Popen[str]:
-        paths = f"{Path(__file__).parent}:{Path(__file__).parents[2]}"
-        env = {"PWSERVER_INSTANCE": str(self.instance), "BENCH_FILE": str(self.file), "PYTHONPATH": paths}
+        env = {"PWSERVER_INSTANCE": str(self.instance), "BENCH_FILE": str(self.file)}
         return self._spawn("-m", "jobs.worker", "now", env=env)
 
     def put(self, job: str, run_id: str) -> None:
-        self.queue.enqueue_call(f"job_bench.{job}", args=(run_id,), timeout=-1, result_ttl=0, description="bench")
+        self.queue.enqueue_call(
+            f"tests.jobs.job_bench.{job}", args=(run_id,), timeout=-1, result_ttl=0, description="bench"
+        )
 
     def said(self, **facts: str) -> dict[str, Any] | None:
         lines = self.file.read_text().splitlines() if self.file.exists() else []

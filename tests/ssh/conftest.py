@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sshd_lab import Lab, Proxy, Sshd, make_lab, needed, reachable, start_sshd
+
+from tests.ssh.sshd_lab import Lab, Proxy, Sshd, make_lab, needed, reachable, start_sshd
 
 
 def _serve(folder: Path, *extra: str) -> Iterator[Sshd]:

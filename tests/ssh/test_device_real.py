@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sshd_lab import Lab, Proxy, Sshd, call, eventually, make_lab, sh
 
 from pwserver.connectors.base import (
     Blocked,
@@ -23,6 +22,7 @@ from pwserver.connectors.base import (
 )
 from pwserver.connectors.device import fetch_host_key
 from pwserver.core.secrets import Secret
+from tests.ssh.sshd_lab import Lab, Proxy, Sshd, call, eventually, make_lab, sh
 
 pytestmark = [pytest.mark.sshd, pytest.mark.xdist_group("sshd"), pytest.mark.enable_socket]
 

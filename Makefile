@@ -1,0 +1,47 @@
+# Password Server. `make` or `make help` says what there is.
+PYTHON ?= python3
+VENV := .venv/bin
+PYTEST := $(VENV)/python -m pytest
+SLOW := not engine and not sshd and not browser and not sweep
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test test-quick lint develop lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PWSERVER_PORT=8081 make demo    another port; the README names every setting"
+
+demo: ## everything with a simulated network and demo data, in instance-demo; Ctrl-C ends it
+	@exec $(PYTHON) app.py --demo
+
+run: ## everything without demo data, in instance
+	@exec $(PYTHON) app.py
+
+test: develop ## lint, then the whole test suite (as root it installs what the tests need)
+	@.ci/packages
+	@$(MAKE) --no-print-directory lint
+	@$(PYTEST) -n 2 --dist loadgroup -rs --durations=20
+
+test-quick: develop ## the tests that start no server, engine or browser, for the inner loop
+	@$(PYTEST) -n 2 --dist loadgroup -m "$(SLOW)"
+
+lint: develop ## import-linter, ruff, mypy, djlint
+	@$(VENV)/lint-imports --no-logo
+	@$(VENV)/ruff check .
+	@$(VENV)/mypy
+	@$(VENV)/djlint templates --lint --quiet
+
+develop: # the environment with what tests and checks need
+	@$(PYTHON) app.py --prepare-develop
+
+lock: develop ## pins all dependencies with hashes, after requirements*.in changed
+	@for name in requirements requirements-dev; do \
+	  $(VENV)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
+	    $$name.in -o $$name.txt; done
+	@$(VENV)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-deps \
+	  requirements-assets.in -o requirements-assets.txt
+
+clean: ## what was built or cached; instances with their data stay
+	@rm -rf static/build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache test-results
+	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,66 @@
+"""The web server: granian with two forks of one loaded application. ``python -m pwserver.webserver``"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from functools import cache
+from typing import Any
+
+from flask import Flask
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from granian.server import Server
+
+from pwserver.config import from_environment
+from pwserver.embedded_redis import die_with_parent
+from pwserver.logging import configure
+
+WORKERS, THREADS = 2, 4
+KILL_SECONDS = 4
+"""How long a request in hand may take when the server ends."""
+
+
+@cache
+def application() -> Flask:
+    from pwserver import create_app
+
+    configure("web", from_environment().instance)
+    return create_app()
+
+
+def load(target: str) -> Any:
+    """Runs in each worker. It must not outlive the web server, nor use the database connections it inherited."""
+    from pwserver.extensions import db
+
+    die_with_parent()
+    app = application()
+    with app.app_context():
+        for engine in db.engines.values():
+            engine.dispose(close=False)
+    return app
+
+
+def main() -> int:
+    config = from_environment()
+    application()
+    gc.collect()
+    gc.freeze()  # what is loaded stays shared between the forks
+    Server(
+        "app:app",
+        address=config.host,
+        port=config.port,
+        interface=Interfaces.WSGI,
+        workers=WORKERS,
+        blocking_threads=THREADS,
+        websockets=False,
+        log_level=LogLevels.warning,
+        respawn_failed_workers=True,
+        respawn_interval=0.5,
+        workers_kill_timeout=KILL_SECONDS,
+    ).serve(target_loader=load)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

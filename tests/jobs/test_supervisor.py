@@ -1,0 +1,179 @@
+"""One command starts all, a second start finds the first, and nothing outlives it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pwserver import supervisor
+
+pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(120), pytest.mark.xdist_group("supervisor")]
+
+Spawn = Callable[..., "subprocess.Popen[str]"]
+UP = 60
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Running:
+    """One started instance; ``pids`` by name, ``all_pids`` with every descendant."""
+
+    def __init__(self, spawn: Spawn, instance: Path) -> None:
+        self.spawn, self.instance, self.port = spawn, instance, free_port()
+        self.env = {"PWSERVER_INSTANCE": str(instance), "PWSERVER_PORT": str(self.port), "PWSERVER_TIMING": "fast"}
+        self.out = instance / "console.txt"
+
+    def start(self) -> subprocess.Popen[str]:
+        code = (
+            f"import os, sys; os.dup2(os.open({str(self.out)!r}, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)\n"
+            "from pwserver.supervisor import main; sys.exit(main([]))"
+        )
+        return self.spawn("-c", code, env=self.env)
+
+    def state(self) -> dict[str, Any]:
+        return supervisor.running(self.instance)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        found: dict[str, int] = self.state().get("processes", {})
+        return found
+
+    def is_up(self) -> bool:
+        return {"web", "jobs", "timer", "worker-now", "worker-later", "queue"} <= {
+            name for name, pid in self.pids.items() if pid
+        } and self.status() in range(200, 500)
+
+    def status(self) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", "/")
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return 0
+        finally:
+            connection.close()
+
+    def all_pids(self) -> list[int]:
+        return descendants(self.state()["pid"])
+
+
+def descendants(pid: int) -> list[int]:
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += descendants(int(child))
+    return found
+
+
+@pytest.fixture
+def instance_up(
+    spawn: Spawn, instance: Path, eventually: Callable[..., None]
+) -> Iterator[tuple[Running, subprocess.Popen[str]]]:
+    running = Running(spawn, instance)
+    process = running.start()
+    eventually(lambda: running.is_up() or process.poll() is not None, "everything is up", UP)
+    assert process.poll() is None, process.stdout and process.stdout.read()
+    yield running, process
+    if process.poll() is None:
+        process.terminate()
+        process.wait(30)
+
+
+Up = tuple[Running, "subprocess.Popen[str]"]
+
+
+def test_sigterm_ends_everything_and_leaves_no_orphan(
+    instance_up: Up, eventually: Callable[..., None], lives: Callable[[int], bool]
+) -> None:
+    running, process = instance_up
+    eventually(lambda: "Ctrl-C" in running.out.read_text(), "the console says where it is")
+    console = running.out.read_text()
+    assert console.count(f"http://127.0.0.1:{running.port}\n") == 1
+    assert "type this code" in console, "there is no user yet: the first one needs the code"
+    state = json.loads((running.instance / "running.json").read_text())
+    assert (state["pid"], state["url"]) == (process.pid, f"http://127.0.0.1:{running.port}")
+    pids = running.all_pids()
+    assert len(pids) >= 8
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    eventually(lambda: not any(lives(pid) for pid in pids), "no process is left")
+    assert running.state() == {}
+
+
+def test_kill_9_of_the_supervisor_takes_everything_along_and_the_next_start_works(
+    instance_up: Up, eventually: Callable[..., None], lives: Callable[[int], bool]
+) -> None:
+    running, process = instance_up
+    pids = running.all_pids()
+    process.kill()
+    process.wait()
+    eventually(lambda: not any(lives(pid) for pid in pids), "no orphan is left", 30)
+    again = running.start()
+    eventually(lambda: running.is_up() or again.poll() is not None, "it is up again", UP)
+    assert again.poll() is None
+    again.terminate()
+    assert again.wait(20) == 0
+
+
+def test_each_process_comes_back_after_kill_9(instance_up: Up, eventually: Callable[..., None]) -> None:
+    running, process = instance_up
+    for name in ("timer", "worker-now", "worker-later", "queue", "jobs", "web"):
+        before = running.pids
+        os.kill(before[name], signal.SIGKILL)
+        eventually(
+            lambda name=name, before=before: running.pids.get(name) not in (before[name], 0, None) and running.is_up(),
+            f"{name} came back",
+            UP,
+        )
+        assert process.poll() is None
+
+
+def test_a_second_start_finds_the_first_and_a_killed_web_worker_is_replaced(
+    instance_up: Up, spawn: Spawn, eventually: Callable[..., None]
+) -> None:
+    running, _ = instance_up
+    second = spawn("-m", "pwserver.supervisor", env=running.env | {"PWSERVER_PORT": str(free_port())})
+    said = second.communicate(timeout=30)[0]
+    assert second.returncode == 0
+    assert f"runs already: http://127.0.0.1:{running.port}" in said
+    web = running.pids["web"]
+    workers = descendants(web)[1:]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    eventually(lambda: len(set(descendants(web)[1:]) - {workers[0]}) == 2, "there are two again", UP)
+    assert running.status()
+
+
+def test_a_taken_port_is_said_and_nothing_is_left(spawn: Spawn, instance: Path, lives: Callable[[int], bool]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        process = spawn(
+            "-m", "pwserver.supervisor", env={"PWSERVER_INSTANCE": str(instance), "PWSERVER_PORT": str(port)}
+        )
+        said = process.communicate(timeout=40)[0]
+    assert process.returncode == 1
+    assert f"Port {port}" in said
+    assert "PWSERVER_PORT" in said
+    assert not (instance / "running.json").exists()
+
+
+def test_what_cannot_start_says_why(spawn: Spawn, instance: Path) -> None:
+    env = {"PWSERVER_INSTANCE": str(instance), "PWSERVER_PORT": str(free_port()), "PWSERVER_MASTER_KEY": "too short"}
+    process = spawn("-m", "pwserver.supervisor", env=env)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert "master key must be 32 bytes" in said
+    assert "Traceback" not in said
