@@ -149,10 +149,8 @@ class _Answering:
         self.waiting = list(cases)
         self.said: list[bytes] = []
         self.lock = threading.Lock()
-        self.folder = tempfile.TemporaryDirectory(prefix="psrv-")
-        self.listener = socket.socket(socket.AF_UNIX)
         self.threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._begin(cases[0])
+        self._begin(cases[0])  # refuses a foreign script before anything is opened
 
     def _begin(self, case: Case) -> None:
         self.network, self.op = case.network, case.op
@@ -160,6 +158,8 @@ class _Answering:
         self.sessions: dict[str, tuple[str, str]] = {}
 
     def __enter__(self) -> str:
+        self.folder = tempfile.TemporaryDirectory(prefix="psrv-")
+        self.listener = socket.socket(socket.AF_UNIX)
         path = os.path.join(self.folder.name, "lab")
         self.listener.bind(path)
         self.listener.listen(8)

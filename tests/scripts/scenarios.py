@@ -17,9 +17,9 @@ from tests.scripts.pairs import Pair
 
 NEW = "Kobold-17 zaehlt"
 HOSTILE = {
-    "quotes": "it's \"quoted\" `tick` \u2018curly\u2019",
+    "quotes": 'it\'s "quoted" `tick` \u2018curly\u2019 Q1',
     "expands": "$(Get-Date) $env:PATH ${x} @(1) %PATH%",
-    "signs": "<&>|;#!^~*?[]{}\\\\server\\share\\",
+    "signs": "<&>|;#!^~*?[]{}\\\\Server1\\share\\",
     "unicode": "N\u00ebw \u20ac \U0001f600 \u4e2d\u6587 A1",
     "longest": ("Aa1-" * 40)[:127],
     "json": '{"a":"\\u0041"}\\n\\r\\t\',"x',
@@ -191,9 +191,17 @@ def accounts() -> list[Scenario]:
         Scenario("reset-short", "reset", "LAB-02", secrets={"new": "Aa1"}),
         Scenario("reset-too-late", "reset", "LAB-02", ttl_ms=0),
     ]
-    locked = account(locked_at=1764000000.0)
-    made += [Scenario(f"locked-{op}", op, "LAB-02", {"unlock": True}, prepare=locked) for op in ("verify", "change", "reset")]
-    laps = [("laps", Laps(backup_directory=2, account="")), ("laps-other", Laps(backup_directory=2, account="somebody"))]
+
+    def locked(lab: Lab) -> None:
+        lab.account().locked_at = lab.clock().timestamp()
+
+    made += [
+        Scenario(f"locked-{op}", op, "LAB-02", {"unlock": True}, prepare=locked) for op in ("verify", "change", "reset")
+    ]
+    laps = [
+        ("laps", Laps(backup_directory=2, account="")),
+        ("laps-other", Laps(backup_directory=2, account="somebody")),
+    ]
     for name, policy in laps:
 
         def prepare(lab: Lab, policy: Laps = policy) -> None:
@@ -203,7 +211,9 @@ def accounts() -> list[Scenario]:
     for name, value in HOSTILE.items():
         made.append(Scenario(f"change-{name}", "change", "LAB-02", secrets={"new": value}))
         made.append(Scenario(f"reset-{name}", "reset", "LAB-02", secrets={"new": value}))
-        made.append(Scenario(f"verify-{name}", "verify", "LAB-02", secrets={"value": value}, prepare=account(password=value)))
+        made.append(
+            Scenario(f"verify-{name}", "verify", "LAB-02", secrets={"value": value}, prepare=account(password=value))
+        )
     return made
 
 
@@ -236,7 +246,10 @@ def places() -> list[Scenario]:
             Scenario(f"{op}-cluster", op, "SRV-02", {"name": "clusdb", "account": "SRV-02\\svc-web"}),
             Scenario(f"{op}-dependents", op, "SRV-02", {"name": "webd", "account": "SRV-02\\svc-web"}),
             Scenario(
-                f"{op}-with-dependents", op, "SRV-02", {"name": "webd", "account": "SRV-02\\svc-web", "dependents": True}
+                f"{op}-with-dependents",
+                op,
+                "SRV-02",
+                {"name": "webd", "account": "SRV-02\\svc-web", "dependents": True},
             ),
         ]
     stale = service("webd", "SRV-02", stored="stale")
@@ -260,10 +273,14 @@ def places() -> list[Scenario]:
 
 def hops() -> list[Scenario]:
     over: dict[str, Any] = {}
-    made = [Scenario(f"hop-{op}", op, "LAB-02", hop=over) for op in ("identity", "read_account", "verify", "change", "reset")]
+    made = [
+        Scenario(f"hop-{op}", op, "LAB-02", hop=over)
+        for op in ("identity", "read_account", "verify", "change", "reset")
+    ]
     made += [Scenario(f"hop-{op}", op, "SRV-01", TASK, hop=over) for op in ("read_task", "set_task")]
     made += [
-        Scenario(f"hop-{op}", op, "SRV-01", SERVICE, hop=over) for op in ("read_service", "set_service", "restart_service")
+        Scenario(f"hop-{op}", op, "SRV-01", SERVICE, hop=over)
+        for op in ("read_service", "set_service", "restart_service")
     ]
     made += [
         Scenario("hop-other-name", "change", "LAB-02", hop=over, prepare=fault("name:LAB-09")),

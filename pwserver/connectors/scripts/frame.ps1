@@ -3,9 +3,8 @@
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
-$psrvInner = $null -ne $ExecutionContext.SessionState.PSVariable.GetValue('psrvInner')
 if ($ExecutionContext.SessionState.LanguageMode -ne 'FullLanguage') {
-  # methods are not allowed here: operators only, and the words go out as plain output
+  # methods are not allowed here, nor above: operators only, and the words go out as plain output
   $psrvAttempt = ''
   $psrvOp = ''
   if ($d -match '"attempt": ?"([^"\\]*)"') { $psrvAttempt = $Matches[1] }
@@ -14,6 +13,7 @@ if ($ExecutionContext.SessionState.LanguageMode -ne 'FullLanguage') {
   '{"attempt":"' + $psrvAttempt + '","op":"' + $psrvOp + '","stage":"start","code":0,"reason":"language_mode","wrote":false,"write_code":null,"method":"","machine":null,"account":null,"place":null,"logon":null,"text":"","elapsed_ms":0}'
   return
 }
+$psrvInner = $null -ne $ExecutionContext.SessionState.PSVariable.GetValue('psrvInner')
 $psrvWatch = [Diagnostics.Stopwatch]::StartNew()
 $psrvTtl = 0
 $psrvUntil = 0

@@ -1,0 +1,92 @@
+"""Each operation as powershell.exe would be called: switches, bootstrap, two base64 lines on standard input."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from pwserver.connectors import contract, scripts
+from pwserver.connectors.contract import OPERATIONS
+from pwserver.lab import engine_mind
+from tests.scripts.scenarios import HOSTILE, SERVICE, TASK, Scenario, account, fault
+
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
+
+VALUES = list(HOSTILE.values())
+
+
+def scenario(op: str, value: str) -> Scenario:
+    if op in ("identity", "read_account"):
+        return Scenario(op, op, "LAB-02")
+    if op == "verify":
+        return Scenario(op, op, "LAB-02", secrets={"value": value}, prepare=account(password=value))
+    if op in ("change", "reset"):
+        return Scenario(op, op, "LAB-02", secrets={"new": value})
+    if op.startswith("re"):
+        return Scenario(op, op, "SRV-01", TASK if op == "read_task" else SERVICE)
+    params = TASK if op.endswith("task") else SERVICE
+    return Scenario(op, op, "SRV-01", params, {"value": value}, prepare=account("SRV-01", "svc-backup", password=value))
+
+
+def start(one: Scenario, **more):
+    lab, case = one.for_engine()
+    output, status = engine_mind.run(case.network, case.machine, case.as_user, case.script_text, case.request, **more)
+    return lab, output, status
+
+
+@pytest.mark.parametrize(("op", "value"), list(zip(OPERATIONS, VALUES * 2, strict=False)), ids=list(OPERATIONS))
+def test_an_operation_answers_once_through_the_bootstrap(engine, op, value):
+    one = scenario(op, value)
+    lab, output, status = start(one)
+    answer = contract.read_answer(output, attempt=f"attempt-{op}", op=op)
+    assert (answer.stage, answer.code, answer.reason, status) == ("done", 0, "", 0)
+    assert output.isascii()
+    assert value.encode() not in output
+    if op in ("change", "reset"):
+        assert lab.password() == value
+    if op == "set_task":
+        assert lab.machine("SRV-01").tasks[0].stored == value
+    if op == "set_service":
+        assert lab.machine("SRV-01").services[0].stored == value
+
+
+def test_a_second_hop_hands_over_only_after_the_name_was_told(engine):
+    one = Scenario("hop", "change", "LAB-02", secrets={"new": HOSTILE["unicode"]}, hop={}, prepare=fault("name:LAB-09"))
+    lab, output, _ = start(one)
+    answer = contract.read_answer(output, attempt="attempt-hop", op="change")
+    assert (answer.stage, answer.reason, answer.wrote) == ("identity", "wrong_name", False)
+    assert lab.password() == lab.passwords["LAB-02\\Administrator"]
+
+
+def test_constrained_language_is_said_and_echoes_the_attempt(engine):
+    lab, output, _ = start(Scenario("clm", "change", "LAB-02", prepare=fault("constrained")))
+    answer = contract.read_answer(output, attempt="attempt-clm", op="change")
+    assert (answer.stage, answer.reason, answer.wrote) == ("start", "language_mode", False)
+    assert lab.password() == lab.passwords["LAB-02\\Administrator"]
+
+
+@pytest.mark.parametrize("lines", [b"", b"QQ==\r\n"])
+def test_without_input_nothing_runs(engine, lines):
+    done = subprocess.run(
+        [engine, *scripts.command_line()[1]], input=lines, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 90
+    assert contract.read_answer(done.stdout, attempt="a", op="verify").reason == "bad_request"
+
+
+def test_the_lab_runs_no_foreign_script(engine):
+    lab, case = Scenario("foreign", "verify", "LAB-02").for_engine()
+    with pytest.raises(engine_mind.ForeignScript):
+        engine_mind.run(lab.net, case.machine, case.as_user, case.script_text + "\n", case.request)
+
+
+def test_an_exception_inside_never_tells_what_it_was_about(engine):
+    """A helper that fails with the value in its message: the answer names type and line only."""
+    value = "Geheim-wort 4711"
+    broken = "class PsrvNative { static [string] ComputerName() { throw '" + value + "' } }\n"
+    _, output, _ = start(Scenario("broken", "verify", "LAB-02", secrets={"value": value}), before=broken)
+    answer = contract.read_answer(output, attempt="attempt-broken", op="verify")
+    assert answer.reason == "internal"
+    assert "at line" in answer.text
+    assert value.encode() not in output

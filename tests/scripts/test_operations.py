@@ -1,0 +1,148 @@
+"""Every operation over the lab's model, in one real engine: what it must do, and what it must not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pwserver.connectors import contract
+from pwserver.lab import calls
+from pwserver.lab.model.network import SYSTEM
+from tests.lab.conftest import Lab
+from tests.scripts.pairs import pairs
+from tests.scripts.scenarios import HOSTILE, accounts, hops, of_pair, places
+
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
+
+PLAIN = [one.name for one in (*accounts(), *places(), *hops())]
+
+
+def read(run):
+    return contract.read_answer(run.output, attempt=f"attempt-{run.scenario.name}", op=run.scenario.op)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_one_answer_by_the_contract_and_no_secret_in_it(runs, name):
+    run = runs[name]
+    answer = read(run)
+    assert answer.reason != "internal", answer.text
+    for secret in (*run.scenario.secrets.values(), *run.lab.passwords.values()):
+        if len(secret) > 3:
+            assert secret.encode() not in run.output
+            assert json.dumps(secret)[1:-1].encode() not in run.output
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_what_says_that_nothing_was_written_wrote_nothing(runs, name):
+    run = runs[name]
+    if read(run).wrote or read(run).reason == "hop_broken":
+        return
+    fresh, *_ = run.scenario.begin()
+    assert run.lab.net.hash() == fresh.net.hash()
+
+
+@pytest.mark.parametrize("kind", sorted(HOSTILE))
+@pytest.mark.parametrize("way", ["change", "reset", "hop-change"])
+def test_a_hostile_value_arrives_byte_exact(runs, way, kind):
+    run = runs[f"{way}-{kind}"]
+    answer = read(run)
+    assert (answer.stage, answer.wrote, answer.write_code) == ("done", True, 0)
+    assert run.lab.password() == HOSTILE[kind]
+
+
+@pytest.mark.parametrize("kind", sorted(HOSTILE))
+def test_a_hostile_value_is_stored_byte_exact(runs, kind):
+    stored_task = runs[f"set_task-{kind}"].lab.machine("SRV-01").tasks[0].stored
+    stored_service = runs[f"set_service-{kind}"].lab.machine("SRV-01").services[0].stored
+    assert stored_task == stored_service == HOSTILE[kind]
+
+
+def test_every_code_of_windows_was_met_at_every_call(runs):
+    """Each pair of operation and code ran, and the answer carries the code or the script's own word for it."""
+    for pair in pairs():
+        answer = read(runs[pair.name])
+        assert answer.code == pair.code, pair
+        assert answer.stage != "done"
+
+
+@pytest.mark.parametrize(
+    "pair", [pair for pair in pairs() if pair.op == "change" and pair.road in ("", "old")], ids=str
+)
+def test_a_change_that_stops_never_tried_the_new_value_before(runs, pair):
+    answer = read(runs[pair.name])
+    if pair.road == "old":
+        assert (answer.stage, answer.wrote) == ("old", False)
+        assert answer.logon.stage == "old"
+    elif pair.call == "NetUserChangePassword":
+        assert (answer.stage, answer.wrote, answer.logon) == ("write", True, None)
+    elif pair.call == "LogonUserW":
+        assert (answer.stage, answer.write_code, answer.logon.stage) == ("verify", 0, "verify")
+
+
+def test_a_clean_change_costs_no_wrong_logon(runs):
+    lab = runs["change"].lab
+    assert lab.machine().bad_logons == {}
+    lab = runs["change-young-resets"].lab
+    assert lab.machine().bad_logons == {}
+
+
+def test_a_locked_account_is_never_logged_on_to(runs):
+    for op in ("verify", "change"):
+        answer = read(runs[f"locked-{op}"])
+        assert (answer.reason, answer.code, answer.logon) == ("account_state", 1909, None)
+
+
+def test_an_override_unlocks(runs):
+    answer = read(runs["locked-reset"])
+    assert (answer.stage, answer.account.locked) == ("done", False)
+
+
+def test_a_reset_that_would_break_a_profile_is_not_made(runs):
+    assert read(runs["change-young-profile"]).reason == "too_young"
+    assert read(runs["change-cannot"]).reason == "reset_not_allowed"
+    assert read(runs["change-young-allowed"]).method == "reset"
+
+
+def test_an_identity_is_never_switched(runs):
+    for op in ("set_task", "set_service", "restart_service"):
+        assert read(runs[f"{op}-other"]).reason == "run_as_differs"
+        assert read(runs[f"{op}-other"]).wrote is False
+
+
+def test_a_task_keeps_all_but_its_password(runs):
+    run = runs["set_task"]
+    before = Lab().ask("GetTask", "SRV-01", SYSTEM, path="\\Backup\\Nightly")
+    after = run.lab.ask("GetTask", "SRV-01", SYSTEM, path="\\Backup\\Nightly")
+    assert after == before
+
+
+def test_a_restart_starts_again_what_it_stopped(runs):
+    run = runs["restart_service-with-dependents"]
+    assert read(run).stage == "done"
+    states = {one.name: one.state for one in run.lab.machine("SRV-02").services}
+    assert (states["webd"], states["webcache"]) == (calls.SERVICE_RUNNING, calls.SERVICE_RUNNING)
+
+
+def test_a_stale_service_is_said_and_tried_once(runs):
+    run = runs["restart-stale-dependents"]
+    answer = read(run)
+    assert (answer.reason, answer.code, answer.stage) == ("did_not_start", 1069, "verify")
+    assert sum(run.lab.machine("SRV-02").bad_logons.values()) == 1
+
+
+def test_nothing_is_stopped_when_it_may_not_be_restarted(runs):
+    for name in ("restart_service-cluster", "restart_service-stopped", "restart_service-dependents"):
+        answer = read(runs[name])
+        assert answer.wrote is False
+        assert answer.reason in ("cluster_resource", "not_running", "dependents_running")
+
+
+def test_the_time_to_live_ends_it_before_the_write(runs):
+    for name in ("change-too-late", "reset-too-late", "set_task-too-late", "set_service-too-late", "hop-too-late"):
+        assert (read(runs[name]).reason, read(runs[name]).wrote) == ("ttl", False)
+
+
+def test_every_pair_has_a_scenario():
+    assert len({pair.name for pair in pairs()}) == len(pairs())
+    assert {of_pair(pair).pair for pair in pairs()} == set(pairs())
