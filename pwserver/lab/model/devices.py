@@ -91,6 +91,17 @@ class Device:
             account.locked_at, account.bad_count = None, 0
             return ""
 
+    def is_admin(self, user: str) -> bool:
+        account = self._state.find(user)
+        return account is not None and account.is_admin
+
+    def locked(self, user: str) -> bool:
+        """Whether too many wrong logons keep it out now. Counts nothing."""
+        account = self._state.find(user)
+        if account is None or account.locked_at is None:
+            return False
+        return self._net.now() - account.locked_at < self._state.duration_s
+
     def last_set(self, user: str) -> float | None:
         """When its password was last set, Unix seconds."""
         account = self._state.find(user)
