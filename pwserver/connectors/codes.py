@@ -251,11 +251,11 @@ class _Said:
         if answer.reason == "hop_broken":
             spends = TARGET if "user" in contract.OPERATIONS[answer.op].params and answer.op != "read_account" else NONE
             self.raise_(Unknown if writes else Unreachable, row.reason, spends)
-        if answer.reason in ("account_state", "cannot_prove_old"):
-            self._state(row)
         if answer.wrote and answer.reason != "did_not_start":
             # something was written, and then it was not what it should be
             self.raise_(Unknown, row.reason, _all(answer))
+        if answer.reason in ("account_state", "cannot_prove_old"):
+            self._state(row)
         if answer.reason == "internal":
             self.raise_(Unknown, row.reason, _all(answer))
         safe_at = None

@@ -54,7 +54,10 @@ def test_the_next_address_is_tried_when_the_first_does_not_answer(lab: Lab, monk
     assert ask(lab.session(host="lab-01.example"), "identity").stage == "done"
 
 
-def test_a_redirect_is_never_followed(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    "place", ["https://127.0.0.1:{port}/elsewhere", "https://127.0.0.2:{port}/wsman", "http://127.0.0.1/"]
+)
+def test_a_redirect_is_never_followed(lab: Lab, place: str) -> None:
     """A 307 would carry the payload to wherever it says."""
     context = lab.wire.certificates.context("LAB-01")
     asked: list[bytes] = []
@@ -64,19 +67,19 @@ def test_a_redirect_is_never_followed(lab: Lab) -> None:
         def redirect() -> None:
             plain, _ = listener.accept()
             with context.wrap_socket(plain, server_side=True) as secured:
-                asked.append(secured.recv(65536))
-                place = lab.address("LAB-02")
-                head = f"HTTP/1.1 307 Elsewhere\r\nLocation: https://{place.host}:{place.port}/wsman\r\n"
-                secured.sendall(f"{head}Content-Length: 0\r\n\r\n".encode())
-                secured.recv(65536)
+                secured.settimeout(10)
+                while said := secured.recv(65536):
+                    if said.startswith(b"POST"):
+                        asked.append(said)
+                        head = f"HTTP/1.1 307 Elsewhere\r\nLocation: {place.format(port=port)}\r\n"
+                        secured.sendall(f"{head}Content-Length: 0\r\n\r\n".encode())
 
         server = threading.Thread(target=redirect, daemon=True)
         server.start()
         with pytest.raises(Unreachable, match="unreachable"):
             ask(lab.session(port=port), "identity")
-        server.join(5)
+        server.join(15)
     assert len(asked) == 1
-    assert lab.saw() == []
 
 
 def test_a_guarded_session_speaks_no_plain_http_and_asks_no_environment(lab: Lab) -> None:
