@@ -102,7 +102,7 @@ class _Shell:
             username=address.machine + user[1:] if user.startswith(".\\") else user,
             password="",  # it would keep it for good; the transport below has it until the login is accepted
             operation_timeout_sec=timing.operation_s,
-            read_timeout_sec=timing.operation_s + 1,
+            read_timeout_sec=timing.operation_s + 1,  # it must be more; the line's deadline is the one that counts
         )
         self._protocol.transport = _PinnedTransport(
             self.line.url,
@@ -193,7 +193,6 @@ class _Shell:
             raise TimeoutError("deadline")
         hold = max(1, min(self.timing.operation_s, int(left)))
         self._protocol.operation_timeout_sec = hold
-        self._protocol.transport.read_timeout_sec = hold + 1  # the line's deadline is the one that counts
         self.line.deadline = min(self.deadline, time.monotonic() + hold + self.timing.grace_s)
         return question(self._protocol)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,17 +11,18 @@ from typing import Any
 
 import pytest
 
-from pwserver.connectors.base import Call, Credential
+from pwserver.connectors.base import Call, ConnectorError, Credential
 from pwserver.connectors.session import AgentAddress, AgentSession, SessionTiming
 from pwserver.core.secrets import Secret
 from pwserver.lab import defaults, wire
 from pwserver.lab.model.network import Network
 from pwserver.lab.wire_shells import Mind, think
 
-QUICK = SessionTiming(connect_s=3, operation_s=1, grace_s=3, close_s=2)
+QUICK = SessionTiming(connect_s=15, operation_s=1, grace_s=15, close_s=5)
+"""One receive is held back for a second only; everything else has time, also on a busy machine."""
 
 
-def eventually(holds: Callable[[], object], what: str, seconds: float = 5) -> None:
+def eventually(holds: Callable[[], object], what: str, seconds: float = 20) -> None:
     """Polls until it holds."""
     end = time.monotonic() + seconds
     while not holds():
@@ -74,7 +76,7 @@ class Lab:
 
 
 def call(**other: Any) -> Call:
-    return Call(**{"attempt": uuid.uuid4().hex, "ttl_s": 20.0, "deadline_s": 20.0} | other)
+    return Call(**{"attempt": uuid.uuid4().hex, "ttl_s": 40.0, "deadline_s": 40.0} | other)
 
 
 def ask(
@@ -96,6 +98,20 @@ def reset(session: AgentSession, new: Secret, machine: str = "LAB-01", **other: 
     return ask(session, "reset", machine, user="Administrator", min_left=2, unlock=False, new=new, **other)
 
 
+def fails(kind: type[ConnectorError], reason: str, ask_it: Callable[[], Any]) -> ConnectorError:
+    """Asserts that exactly this answer is given, and gives it."""
+    with pytest.raises(kind) as raised:
+        ask_it()
+    assert type(raised.value) is kind
+    assert raised.value.reason == reason
+    return raised.value
+
+
+def unchanged(lab: Lab) -> bool:
+    """Whether LAB-01's Administrator still has the password of the beginning."""
+    return lab.password("LAB-01", "Administrator") == lab.initial("LAB-01\\Administrator").open()
+
+
 @pytest.fixture(scope="session")
 def certificate_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("lab")
@@ -106,3 +122,12 @@ def lab(certificate_folder: Path) -> Iterator[Lab]:
     made = Lab(certificate_folder)
     yield made
     made.end()
+
+
+@pytest.fixture
+def mute() -> Iterator[int]:
+    """A port that accepts and then says nothing."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
