@@ -21,6 +21,8 @@ class Attempt:
     step: Step
     version: str | None
     hard_deadline: datetime
+    began: float
+    """When the intent was granted, by this process's monotonic clock."""
 
 
 class Target(Protocol):

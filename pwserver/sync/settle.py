@@ -108,7 +108,8 @@ def stamp_tells(link: Link, stamp: str | None) -> bool | None:
     """Compares a stamp just read with that of the last proof: True unmoved, False moved, None: it cannot tell.
 
     It cannot tell when either is missing, when the proof is not of what the link holds, or when the write in question
-    came too close to that proof for the stamp's resolution.
+    came too close to that proof for the stamp's resolution. A proof by an unmoved stamp is as old, for this, as the logon
+    it leans on: its stamp was there already then.
     """
     proof = link.proof
     if not stamp or not proof or not proof.stamp or proof.version != link.base:
@@ -117,7 +118,8 @@ def stamp_tells(link: Link, stamp: str | None) -> bool | None:
         return None
     if not same_stamp(stamp, proof.stamp):
         return False
-    if link.unknown_since and not stamp.startswith("digest:") and link.unknown_since - proof.at < STAMP_MARGIN:
+    known_since = proof.logon_at or proof.at
+    if link.unknown_since and not stamp.startswith("digest:") and link.unknown_since - known_since < STAMP_MARGIN:
         return None
     return True
 
@@ -128,6 +130,8 @@ def after_unmoved(link: Link, evidence: Evidence, now: datetime) -> After:
     assert link.base is not None
     means = Means.UNCHANGED if link.proof.means in COUNTING else link.proof.means
     proof = Proof(link.base, link.settings_rev, means, evidence.host, link.proof.stamp, now, link.proof.logon_at)
+    if means not in COUNTING:
+        return After(LinkState.WAITING, "written_only", holds=link.base, proof=proof)
     return After(LinkState.IN_SYNC, holds=link.base, proof=proof)
 
 

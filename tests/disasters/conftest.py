@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from pwserver.models import (
     SyncRun,
 )
 from pwserver.services import sync, timer
+from pwserver.services.agents import refresh_chains
 from pwserver.services.keys import keyring
 from pwserver.services.sync.reach import Place
 from pwserver.services.transaction import write
@@ -215,6 +217,14 @@ class Play:
 
     # -- what is true
 
+    @property
+    def session(self) -> Any:
+        return db.session
+
+    @property
+    def dead_wait(self) -> timedelta:
+        return timedelta(seconds=self.scene.app.config["PWSERVER"].timing.dead_wait)
+
     def chain(self, name: str = "lab") -> SyncChain:
         found = db.session.scalar(
             select(SyncChain).filter_by(entry_id=self.scene.entries[name]).execution_options(populate_existing=True)
@@ -295,6 +305,8 @@ class Play:
             agent = session.scalars(select(SyncAgent).where(SyncAgent.transport == "winrm")).one()
             for name, value in values.items():
                 setattr(agent, name, value)
+            session.flush()
+            refresh_chains(session, agent)
         return agent
 
     def writes(self) -> list[Sent]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import case, delete, func, select, update
@@ -92,6 +93,7 @@ class SqlJournal:
     def intent(self, link: Link, step: Step, target: Target, version: str | None, old: str | None) -> Attempt | Denied:
         assert isinstance(target, Bound)
         tries = target.tries(step, version=version, old=old)
+        began = monotonic()
         with write() as session:
             at = now()
             hard = at + timedelta(seconds=self.timing.call)
@@ -100,7 +102,7 @@ class SqlJournal:
             denied = (
                 self._gate(session, run, link, step)
                 or self._others(session, link, step, target, at)
-                or self._afford(session, link, tries, at)
+                or self._afford(session, link, step, tries, at)
             )
             if isinstance(denied, Denied):
                 return denied
@@ -110,7 +112,7 @@ class SqlJournal:
             for each in reserved:
                 accounts.reserve(session, each.key, attempt_id, at)
         self._granted[attempt_id] = Granted(target, old, frozenset(each.role for each in reserved))
-        return Attempt(attempt_id, link, step, version, hard)
+        return Attempt(attempt_id, link, step, version, hard, began)
 
     def _hold(self, session: Session, until: datetime | None = None) -> None:
         """The first statement of every writing transaction: checks and locks the fence, so a take-over waits."""
@@ -155,7 +157,9 @@ class SqlJournal:
                 return Denied(Why.BUSY, safe_at=soon)
         return None
 
-    def _afford(self, session: Session, link: Link, tries: Sequence[Try], at: datetime) -> list[Try] | Denied:
+    def _afford(
+        self, session: Session, link: Link, step: Step, tries: Sequence[Try], at: datetime
+    ) -> list[Try] | Denied:
         """The lock-out budget (rule 22): which tries have to be reserved, or why nothing may be sent."""
         reserved = []
         for each in tries:
@@ -164,8 +168,9 @@ class SqlJournal:
                     return Denied(Why.LOGIN_REFUSED, refusal.reason)
                 if not link.asked:
                     return Denied(Why.REFUSED_BEFORE, refusal.reason)
-            if each.role != Key.TARGET and each.digest and accounts.is_accepted(session, each.key, each.digest):
-                continue
+            own = each.role == Key.TARGET and step != Step.SET
+            if not own and each.digest and accounts.is_accepted(session, each.key, each.digest):
+                continue  # our login, or the value a place stores: accepted before, so it costs no wrong logon
             no = accounts.may_try(
                 session,
                 each.key,
@@ -272,6 +277,9 @@ class SqlJournal:
         unspent = [each.key for each in tries if each.role in granted.reserved and each.role not in outcome.spent]
         accounts.give_back(session, attempt.id, unspent)
         for each in tries:
+            if each.role in outcome.spent and each.role not in granted.reserved and outcome.answer != Answer.UNKNOWN:
+                accounts.reserve(session, each.key, attempt.id, at)  # it cost a try against all expectation: booked
+        for each in tries:
             if each.digest is None:
                 continue
             if outcome.answer in (Answer.REFUSED, Answer.BLOCKED) and each.role in outcome.spent:
@@ -372,9 +380,7 @@ class SqlJournal:
         refresh(session, chain_id)
 
 
-def project(
-    session: Session, row: SyncLink, attempt: Attempt, outcome: Outcome, after: After, at: datetime
-) -> None:
+def project(session: Session, row: SyncLink, attempt: Attempt, outcome: Outcome, after: After, at: datetime) -> None:
     """Writes an answer's consequences into the link: what it holds and may hold, its proof, its next try.
 
     It settles only what the attempt knew of: a version that a person claimed meanwhile (*Correct*) stays in question.

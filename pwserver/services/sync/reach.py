@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import Any, Protocol
 
 from sqlalchemy.orm import scoped_session
 
-from pwserver.connectors.base import Call, Connector, Credential, Evidence, Key, Outcome, ask
+from pwserver.connectors.base import Answer, Call, Connector, Credential, Evidence, Key, Outcome, ask
 from pwserver.core.secrets import Sealed, Secret, bound_to
 from pwserver.core.timing import Timing
 from pwserver.extensions import db
@@ -101,10 +102,13 @@ class Bound:
         before = _open(old) if old else None
         value = _open(new) if new else None
         end_read()
+        left = self.timing.call - (monotonic() - attempt.began)
+        if left <= 0:  # this process was stopped meanwhile; others go by the intent's deadline and may have taken over
+            return Outcome(Answer.UNREACHABLE, "deadline")
         call = Call(
             attempt=attempt.id,
-            ttl_s=self.timing.ttl,
-            deadline_s=self.timing.call,
+            ttl_s=min(self.timing.ttl, left),
+            deadline_s=left,
             machine_sid=self.place.machine_sid,
             min_left=1 if attempt.link.asked else 2,
             reset_allowed=self.place.reset_allowed,
