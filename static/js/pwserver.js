@@ -28,9 +28,12 @@
     if (isNaN(moment)) return;
     const sameDay = moment.toDateString() === new Date().toDateString();
     const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+    const brief = one.dataset.form === "clock"; /* beside an evidence: seconds today, else the day */
     one.title = one.textContent;
     one.dataset.local = "";
-    one.textContent = sameDay
+    if (brief && sameDay) one.textContent = moment.toLocaleTimeString([], { ...clock, second: "2-digit" });
+    else if (brief) one.textContent = moment.toLocaleString([], { weekday: "short", day: "numeric", month: "short", ...clock });
+    else one.textContent = sameDay
       ? `today, ${moment.toLocaleTimeString([], clock)}`
       : moment.toLocaleString([], { day: "numeric", month: "short", year: "numeric", ...clock });
   });

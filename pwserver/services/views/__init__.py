@@ -1,0 +1,60 @@
+"""Read models for pages: what rows mean, in words. Nothing here writes."""
+
+from pwserver.services.views.chain import Band, ChainView, next_test_words, read_chain, run_title
+from pwserver.services.views.history import EventRow, VersionRow, events_of, versions_of
+from pwserver.services.views.issues import (
+    DashboardView,
+    IssueView,
+    Task,
+    count_issues,
+    issue_of,
+    issue_title,
+    owned_vaults,
+    pending_agents,
+    read_dashboard,
+    step_of,
+    visible_vaults,
+)
+from pwserver.services.views.links import Around, LinkView, link_view
+from pwserver.services.views.runs import RunRow, RunView, happened, read_run, run_look, runs_for, runs_of_chain
+from pwserver.services.views.said import Said, clock, counted, lasted, listed, named, say
+
+__all__ = [
+    "Around",
+    "Band",
+    "ChainView",
+    "DashboardView",
+    "EventRow",
+    "IssueView",
+    "LinkView",
+    "RunRow",
+    "RunView",
+    "Said",
+    "Task",
+    "VersionRow",
+    "clock",
+    "count_issues",
+    "counted",
+    "events_of",
+    "happened",
+    "issue_of",
+    "issue_title",
+    "lasted",
+    "link_view",
+    "listed",
+    "named",
+    "next_test_words",
+    "owned_vaults",
+    "pending_agents",
+    "read_chain",
+    "read_dashboard",
+    "read_run",
+    "run_look",
+    "run_title",
+    "runs_for",
+    "runs_of_chain",
+    "say",
+    "step_of",
+    "versions_of",
+    "visible_vaults",
+]

@@ -1,0 +1,315 @@
+"""A whole chain as a page shows it: its links with their states, the run over it, what is left, how it folds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+
+from pwserver.core.states import STATUS, LinkState, Row, Status
+from pwserver.extensions import db
+from pwserver.models import Entry, EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.services.sync import requeue
+from pwserver.services.transaction import now
+from pwserver.services.views.links import Around, LinkView, link_view
+from pwserver.services.views.said import Said, counted, named, say
+
+LONG = 12
+"""Chains with more links fold runs of equal good ones."""
+FOLD = 6
+"""How many equal good links in a row make a fold."""
+WRITING = ("change", "override", "adopt")
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Links in a row; ``folded``: equal and good, shown as one line that opens (``open``: as it is first shown)."""
+
+    links: Sequence[LinkView]
+    folded: bool = False
+    open: bool = False
+
+    @property
+    def first(self) -> LinkView:
+        return self.links[0]
+
+    @property
+    def last(self) -> LinkView:
+        return self.links[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView:
+    id: str
+    entry_id: str
+    status: Status
+    look: Row
+    status_since: datetime
+    enabled: bool
+    revision: int
+    agent: SyncAgent
+    on_failure: str
+    links: Sequence[LinkView]
+    run: SyncRun | None
+    pending: int | None
+    current: int | None
+    can_give_up: bool
+    next_test_at: datetime | None
+    now: datetime
+    mark: str
+    """Changes whenever anything shown here changes; polls send it back."""
+    marks: Mapping[str, str]
+    """The same for each link, by its id."""
+
+    @property
+    def busy(self) -> bool:
+        """A run is queued or running, so the page has something to wait for."""
+        return self.run is not None and (self.run.state in ("queued", "running") or self.at_work is not None)
+
+    @property
+    def running(self) -> bool:
+        return self.run is not None and self.run.state == "running"
+
+    @property
+    def done(self) -> int:
+        return sum(1 for link in self.links if link.done)
+
+    @property
+    def at_work(self) -> LinkView | None:
+        return next((link for link in self.links if link.at_work), None)
+
+    @property
+    def wrong(self) -> list[LinkView]:
+        """What is not as it should be, what waits for a person first."""
+        order = (LinkState.REFUSED, LinkState.BLOCKED, LinkState.UNKNOWN, LinkState.SKIPPED, LinkState.UNREACHABLE)
+        found = [link for link in self.links if link.state in order]
+        return sorted(found, key=lambda link: (order.index(link.state), link.number))
+
+    @property
+    def adoptable(self) -> list[LinkView]:
+        return [link for link in self.links if link.can_adopt]
+
+    @property
+    def is_long(self) -> bool:
+        return len(self.links) > LONG
+
+    @property
+    def bands(self) -> list[Band]:
+        """The links in order; in a long chain, more than five equal good ones in a row are one band."""
+        if not self.is_long:
+            return [Band([link]) for link in self.links]
+        found: list[list[LinkView]] = []
+        for link in self.links:
+            if found and _alike(found[-1][-1], link):
+                found[-1].append(link)
+            else:
+                found.append([link])
+        return [
+            band
+            for row in found
+            for band in ([Band(row, folded=True)] if len(row) >= FOLD else [Band([link]) for link in row])
+        ]
+
+    @property
+    def tally(self) -> list[str]:
+        """How the links stand, beside "5 of 10 links done"."""
+        counts: dict[str, int] = {}
+        for link in self.links:
+            if not link.done:
+                words = TALLY[link.state]
+                counts[words] = counts.get(words, 0) + 1
+        return [f"{number} {words}" for words, number in counts.items()]
+
+    @property
+    def strip_words(self) -> str:
+        """The strip, said: which links are not in sync, by number."""
+        groups: dict[str, list[str]] = {}
+        for link in self.links:
+            groups.setdefault(link.look.label.lower(), []).append(str(link.number))
+        said = [f"{named(numbers, 4)} {label}" for label, numbers in groups.items()]
+        return f"{counted(len(self.links), 'link')} in order: {'; '.join(said)}"
+
+    def what_now(self) -> str:
+        """One sentence for the live region: what is at work and how far it is."""
+        link = self.at_work
+        so_far = f"{self.done} of {len(self.links)} links done."
+        if self.run is None:
+            return f"{self.look.label}. {so_far}"
+        return f"{link.name}: {link.look.label.lower()}. {so_far}" if link else so_far
+
+
+TALLY = {
+    LinkState.TESTING: "at work",
+    LinkState.CHANGING: "at work",
+    LinkState.UNREACHABLE: "retrying",
+    LinkState.REFUSED: "refused",
+    LinkState.BLOCKED: "blocked",
+    LinkState.UNKNOWN: "unknown",
+    LinkState.SKIPPED: "skipped",
+    LinkState.WAITING: "waiting",
+}
+
+
+def _alike(one: LinkView, other: LinkView) -> bool:
+    if one.primary or not (one.good and other.good) or one.restart_pending or other.restart_pending:
+        return False
+    return (one.kind, one.who, one.state, one.of) == (other.kind, other.who, other.state, other.of)
+
+
+def read_chain(entry: Entry, run: SyncRun | None = None) -> ChainView | None:
+    """The chain of an entry, or None. ``run``: the run whose durations stand beside the links; else the active one."""
+    session = db.session
+    chain = session.scalar(select(SyncChain).filter_by(entry_id=entry.id))
+    if chain is None:
+        return None
+    at = now()
+    links = session.scalars(
+        select(SyncLink).where(SyncLink.chain_id == chain.id, SyncLink.active).order_by(SyncLink.position, SyncLink.id)
+    ).all()
+    active = _active_run(chain)
+    shown = run or active
+    around = _around(chain, links, active, shown, at)
+    views = [link_view(link, around) for link in links]
+    pending = _stage(chain, "pending")
+    can_give_up = pending is not None and requeue.is_nowhere(session, chain.id, pending)
+    running = active is not None and (active.state == "running" or active.kind == "override")
+    return ChainView(
+        id=chain.id,
+        entry_id=entry.id,
+        status=Status(chain.status),
+        look=STATUS[Status(chain.status)],
+        status_since=chain.status_since,
+        enabled=chain.enabled,
+        revision=chain.revision,
+        agent=chain.agent,
+        on_failure=chain.on_failure,
+        links=views,
+        run=active,
+        pending=around.numbers.get(pending or ""),
+        current=around.numbers.get(around.current or ""),
+        can_give_up=can_give_up and not running,
+        next_test_at=chain.next_test_at,
+        now=at,
+        mark=_mark(chain, active, views),
+        marks={link.id: digest(_shown(link)) for link in views},
+    )
+
+
+def _around(
+    chain: SyncChain, links: Sequence[SyncLink], active: SyncRun | None, shown: SyncRun | None, at: datetime
+) -> Around:
+    session = db.session
+    ids = [link.id for link in links]
+    current = _stage(chain, "current")
+    writing = active is not None and active.kind in WRITING
+    goal = (active.version_id if active is not None and writing else None) or _outstanding(chain) or current
+    scope = frozenset(ids)
+    if active is not None and active.scope is not None and not (active.kind == "override" and active.whole_chain):
+        scope = frozenset(active.scope)
+    login = chain.agent.linked_entry or chain.agent.login_entry
+    numbers = session.execute(
+        select(EntryVersion.id, EntryVersion.number).where(EntryVersion.entry_id == chain.entry_id)
+    )
+    open_ones = session.scalars(
+        select(LinkAttempt)
+        .join(SyncRun, SyncRun.id == LinkAttempt.run_id)
+        .where(LinkAttempt.link_id.in_(ids), LinkAttempt.outcome.is_(None), SyncRun.state == "running")
+    )
+    return Around(
+        links=links,
+        goal=goal,
+        current=current,
+        now=at,
+        walking=scope if writing else frozenset(),
+        waiting_run=active is not None and active.state == "waiting",
+        numbers={row[0]: row[1] for row in numbers},
+        open={attempt.link_id: attempt for attempt in open_ones},
+        wrote=_wrote(ids),
+        maybe=frozenset(session.scalars(select(LinkMaybe.link_id).where(LinkMaybe.link_id.in_(ids)))),
+        login=_login_words(login),
+        last=last_attempts(shown.id) if shown is not None else {},
+    )
+
+
+def _login_words(entry: Entry | None) -> str:
+    if entry is None:
+        return ""
+    prefix = entry.domain or entry.machine
+    return f"{prefix}\\{entry.user_name}" if prefix and "\\" not in entry.user_name else entry.user_name
+
+
+def _wrote(ids: Sequence[str]) -> dict[str, datetime]:
+    """When each place was last written by us."""
+    rows = db.session.execute(
+        select(LinkAttempt.link_id, func.max(LinkAttempt.finished_at))
+        .where(LinkAttempt.link_id.in_(ids), LinkAttempt.step == "set", LinkAttempt.outcome == "applied")
+        .group_by(LinkAttempt.link_id)
+    )
+    return {link_id: at for link_id, at in rows if at}
+
+
+def last_attempts(run_id: str) -> dict[str, LinkAttempt]:
+    rows = db.session.scalars(select(LinkAttempt).filter_by(run_id=run_id).order_by(LinkAttempt.intent_at))
+    return {attempt.link_id: attempt for attempt in rows}
+
+
+def _outstanding(chain: SyncChain) -> str | None:
+    return requeue.outstanding_version(db.session, chain.id)
+
+
+def _stage(chain: SyncChain, stage: str) -> str | None:
+    return requeue.stage_id(db.session, chain.id, stage)
+
+
+def _active_run(chain: SyncChain) -> SyncRun | None:
+    """What runs now; else the instruction that waits, else the test."""
+    runs = db.session.scalars(
+        select(SyncRun).where(SyncRun.chain_id == chain.id, SyncRun.state.in_(requeue.ACTIVE))
+    ).all()
+    return min(runs, key=lambda run: (run.state != "running", run.kind == "test"), default=None)
+
+
+def _mark(chain: SyncChain, run: SyncRun | None, links: Sequence[LinkView]) -> str:
+    """A digest of everything shown but how long it has lasted."""
+    facts: list[Any] = [chain.status, chain.status_detail, chain.revision, chain.enabled]
+    facts += [run and (run.id, run.state, run.due_at, run.cancel_at is not None)]
+    return digest(facts + [_shown(link) for link in links])
+
+
+def _shown(link: LinkView) -> tuple[Any, ...]:
+    return (link.id, link.number, str(link.state), link.evidence.parts, link.why.parts, link.at_work, link.can_adopt)
+
+
+def digest(facts: Any) -> str:
+    """A short mark that changes whenever ``facts`` do."""
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
+
+
+RUN_DOES = {
+    "change": "changing the password",
+    "correct": "settling which places have the corrected value",
+    "adopt": "writing places",
+    "test": "testing",
+    "override": "administrative override",
+    "rollback": "rolling back",
+}
+
+
+def run_title(run: SyncRun) -> str:
+    """What a run is, in the words of its heading."""
+    words = RUN_DOES[run.kind]
+    return {
+        "queued": f"Run {run.number}: {words}, about to begin",
+        "running": f"Run {run.number}: {words}",
+        "waiting": f"Run {run.number}: {words}, waiting",
+    }.get(run.state, f"Run {run.number}: {words}, ended")
+
+
+def next_test_words(chain: ChainView) -> Said:
+    if chain.next_test_at is None:
+        return say("after the first proof")
+    return say(chain.next_test_at, ". It reads; a logon only where something moved.")

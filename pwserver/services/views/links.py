@@ -1,0 +1,298 @@
+"""One link as a page shows it: its state, the evidence for it, what it means, and the one next step.
+
+Pure functions from rows. Never called done what is only written; refused, blocked and unreachable stay apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pwserver.connectors.base import Means
+from pwserver.connectors.kinds import LINK_KINDS
+from pwserver.core.reasons import reason
+from pwserver.core.states import LINK, LinkState, Row
+from pwserver.models import LinkAttempt, SyncLink
+from pwserver.services.views.said import Said, lasted, say
+
+RAIL = {"solid": "", "dashed": "is-open", "cut": "is-broken", "grey": "is-quiet", "": ""}
+
+SHORT = {
+    "standalone_windows": "Standalone Password",
+    "remote_windows": "Remote Password",
+    "scheduled_task": "Task Password",
+    "windows_service": "Service Password",
+    "device_ssh": "Device Password",
+}
+GOOD = frozenset({LinkState.IN_SYNC, LinkState.UPDATED})
+WAITS_FOR_PERSON = frozenset({LinkState.REFUSED, LinkState.BLOCKED})
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a link's words depend on besides its own row.
+
+    ``goal``: the version the chain is on its way to (a change under way), else the vault's. ``walking``: links of the
+    instruction that is active now and that may still be changed by it. ``numbers``: version id to its number.
+    ``open``: attempts under way by link. ``wrote``: when we last wrote a place. ``maybe``: links that may hold two.
+    """
+
+    links: Sequence[SyncLink]
+    goal: str | None
+    current: str | None
+    now: datetime
+    walking: frozenset[str] = frozenset()
+    waiting_run: bool = False
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    open: Mapping[str, LinkAttempt] = field(default_factory=dict)
+    wrote: Mapping[str, datetime] = field(default_factory=dict)
+    maybe: frozenset[str] = frozenset()
+    login: str = ""
+    last: Mapping[str, LinkAttempt] = field(default_factory=dict)
+    """The last attempt of each link in the run that is shown, for how long it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    id: str
+    number: int
+    machine: str
+    who: str
+    kind: str
+    kind_label: str
+    of: str
+    primary: bool
+    is_account: bool
+    state: LinkState
+    look: Row
+    rail: str
+    evidence: Said
+    why: Said
+    told: str
+    code: str
+    after: Said
+    step: str
+    at_work: bool
+    took: str
+    can_adopt: bool
+    can_up: bool
+    can_down: bool
+    restart_pending: bool = False
+    ours: bool = False
+    """Blocked because a login of ours was refused, not for another reason."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.machine} {self.who}"
+
+    @property
+    def good(self) -> bool:
+        return self.state in GOOD
+
+    @property
+    def done(self) -> bool:
+        """It needs nothing more: in sync, updated, or Windows manages it itself."""
+        return self.good or self.state == LinkState.MANAGED
+
+
+def who_of(link: SyncLink) -> str:
+    """What the link is called on its machine: the account, the task with its path, the service."""
+    settings = link.settings
+    for name in ("user_name", "path", "task", "name", "service"):
+        if settings.get(name):
+            return str(settings[name])
+    return (link.account_key or link.place_key or "").rpartition("\\")[2]
+
+
+def link_view(link: SyncLink, around: Around) -> LinkView:
+    number = next(n for n, each in enumerate(around.links, 1) if each.id == link.id)
+    attempt = around.open.get(link.id)
+    state = shown_state(link, around)
+    row = reason(link.reason)
+    failing = state not in GOOD and state not in (LinkState.TESTING, LinkState.CHANGING) and bool(link.reason)
+    failing = failing and state == LinkState(link.state)
+    account = link if link.is_account else _link(around, link.account_link_id)
+    facts = reason_facts(link, account, around.login)
+    last = around.last.get(link.id)
+    return LinkView(
+        id=link.id,
+        number=number,
+        machine=link.machine,
+        who=who_of(link),
+        kind=link.kind,
+        kind_label=SHORT.get(link.kind) or LINK_KINDS[link.kind].label,
+        of=_of(link, around),
+        primary=link.position == 0,
+        is_account=link.is_account,
+        state=state,
+        look=LINK[state],
+        rail=RAIL[LINK[state].rail],
+        evidence=evidence(link, state, around),
+        why=_sentence(row.words, facts, link.next_try_at) if failing else Said(),
+        told=link.reason_text if failing else "",
+        code=link.reason_code if failing else "",
+        after=_sentence(row.next, facts, link.next_try_at) if failing else Said(),
+        step=row.step if failing else "",
+        at_work=attempt is not None,
+        took=_took(link, last, state, around),
+        can_adopt=not link.is_account and link.reason == "not_yet_written",
+        can_up=link.position > 0 and number > 2 and _may_swap(around.links, number - 1, number - 2),
+        can_down=link.position > 0 and number < len(around.links) and _may_swap(around.links, number, number - 1),
+        restart_pending=link.restart_pending,
+        ours=link.reason in OUR_LOGIN,
+    )
+
+
+def shown_state(link: SyncLink, around: Around) -> LinkState:
+    """The stored state, but: at work while an attempt is open, and waiting while it holds another version than it is
+    to hold, however well that was proved."""
+    attempt = around.open.get(link.id)
+    if attempt is not None and attempt.step != "probe":
+        return LinkState.TESTING if attempt.step in ("test", "prove") else LinkState.CHANGING
+    state = LinkState(link.state)
+    if link.id in around.maybe and state in (*GOOD, LinkState.WAITING):
+        return LinkState.UNKNOWN
+    if state in GOOD and link.holds_version_id != around.goal:
+        return LinkState.WAITING
+    return state
+
+
+def evidence(link: SyncLink, state: LinkState, around: Around) -> Said:
+    """The second line of a link: what is known, how, and when it was found."""
+    attempt = around.open.get(link.id)
+    match state:
+        case LinkState.TESTING:
+            return say("asking who it is" if attempt and attempt.step == "prove" else "reading, then at most one logon")
+        case LinkState.CHANGING:
+            return say(_phase(link, attempt))
+        case LinkState.IN_SYNC:
+            return _account_proof(link) if link.is_account else _place_proof(link, around)
+        case LinkState.UPDATED:
+            written = around.wrote.get(link.id) or link.proved_at
+            return say("written ", written, ", goes on with the old one until it restarts")
+        case LinkState.UNREACHABLE:
+            if link.next_try_at is None:
+                return say("given up after ", f"{link.tries} tries", _last_proved(link))
+            return say("next try ", link.next_try_at, f", {_tries(link)}")
+        case LinkState.REFUSED:
+            return say("tried once, ", link.state_since)
+        case LinkState.BLOCKED:
+            words = "our login, sent once, " if link.reason in OUR_LOGIN else "nothing was changed, "
+            return say(words, link.state_since)
+        case LinkState.UNKNOWN:
+            if attempt is not None:
+                return say("reading when its password was last set")
+            if link.next_try_at is None:
+                return say("not known yet")
+            return say("asked again ", link.next_try_at, ", reading first")
+        case LinkState.SKIPPED:
+            return say("its account is not done")
+        case LinkState.MANAGED:
+            return say("Windows changes its password itself")
+        case LinkState.WAITING:
+            return _waiting(link, around)
+
+
+OUR_LOGIN = frozenset({"login_refused", "linked_refused", "override_refused", "waiting_for_login"})
+
+
+def _phase(link: SyncLink, attempt: LinkAttempt | None) -> str:
+    step = attempt.step if attempt else ""
+    if step == "restart":
+        return "restarting"
+    if step == "set":
+        return "comparing who it runs as, then writing"
+    return "changing, then logging on once" if link.is_account else "writing"
+
+
+def _account_proof(link: SyncLink) -> Said:
+    if not link.proof_means or not link.proved_at:
+        return say("not proved yet")
+    if link.proof_means == Means.WRITTEN:
+        return say("written only, not proved, ", link.proved_at)
+    return say(f"{link.proof_means}, ", link.proved_at)
+
+
+def _place_proof(link: SyncLink, around: Around) -> Said:
+    """A place is written or started, never proved; beside it stands how its account is known."""
+    if link.proof_means == Means.STARTED:
+        return say("started after the last change, read ", link.proved_at)
+    account = _link(around, link.account_link_id)
+    proved = f", account {account.proof_means}" if account and account.proof_means else ""
+    return say("written ", around.wrote.get(link.id) or link.proved_at, proved)
+
+
+def _waiting(link: SyncLink, around: Around) -> Said:
+    if link.reason == "not_yet_written":
+        return say("not yet written by us")
+    if link.reason == "written_only":
+        return say("written only, not proved, ", link.proved_at)
+    if link.next_try_at:
+        return say("due again ", link.next_try_at)
+    if link.id in around.walking:
+        account = _link(around, link.account_link_id)
+        if account is not None and account.holds_version_id != around.goal:
+            number = next((n for n, each in enumerate(around.links, 1) if each.id == account.id), 1)
+            return say(f"waits for its account, link {number}")
+        return say("waits for its turn")
+    if link.holds_version_id and link.holds_version_id != around.goal:
+        held = around.numbers.get(link.holds_version_id)
+        return say(f"holds version {held}, " if held else "holds another version, ", "proved ", link.proved_at)
+    return say("not tested yet" if link.proved_at is None else "due to be tested")
+
+
+def _last_proved(link: SyncLink) -> str:
+    return ", never proved" if link.proved_at is None else ""
+
+
+def _tries(link: SyncLink) -> str:
+    return f"{link.tries} {'try' if link.tries == 1 else 'tries'} so far"
+
+
+def _took(link: SyncLink, last: LinkAttempt | None, state: LinkState, around: Around) -> str:
+    if last is None:
+        return ""
+    if last.outcome is None:
+        return lasted(max(0.0, (around.now - last.intent_at).total_seconds()))
+    if state == LinkState.UNREACHABLE:
+        return f"{link.tries} {'try' if link.tries == 1 else 'tries'}"
+    return lasted((last.finished_at - last.intent_at).total_seconds()) if last.finished_at else ""
+
+
+def _of(link: SyncLink, around: Around) -> str:
+    if link.is_account:
+        return ""
+    account = _link(around, link.account_link_id)
+    if account is None or account.position == 0:
+        return "of Default Sync"
+    number = next((n for n, each in enumerate(around.links, 1) if each.id == account.id), 0)
+    return f"of link {number}"
+
+
+def _link(around: Around, link_id: str | None) -> SyncLink | None:
+    return next((each for each in around.links if each.id == link_id), None)
+
+
+def _may_swap(links: Sequence[SyncLink], later: int, earlier: int) -> bool:
+    """Whether the link at index ``later`` may come before the one at ``earlier``: never before its own account."""
+    return links[later].account_link_id != links[earlier].id
+
+
+def reason_facts(link: SyncLink, account: SyncLink | None, login: str) -> dict[str, str]:
+    """What a reason's words may name."""
+    holder = account or link
+    qualified = f"{holder.machine}\\{who_of(holder)}"
+    return {"machine": link.machine, "account": qualified, "login": login or "our login", "time": "later"}
+
+
+def _sentence(template: str, facts: Mapping[str, str], at: datetime | None) -> Said:
+    """A reason's words with the machine, the account and the moment filled in."""
+    if not template:
+        return Said()
+    if "{machine}" in template:  # the machine is named already
+        facts = {**facts, "account": facts["account"].rpartition("\\")[2]}
+    before, mark, after = template.partition("{time}")
+    if not mark:
+        return say(template.format_map(facts))
+    return say(before.format_map(facts), at or "later", after.format_map(facts))

@@ -1,0 +1,315 @@
+"""The Synchronization tab: how the chain stands, its settings, and what can be asked of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, flash, make_response, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from markupsafe import Markup, escape
+
+from pwserver.connectors.kinds import LINK_KINDS
+from pwserver.core.errors import Conflict, Invalid
+from pwserver.core.passwords import type_of
+from pwserver.core.states import HEALTH, Health
+from pwserver.extensions import db
+from pwserver.models import Entry, SyncAgent, SyncLink
+from pwserver.services import entries, sync, views
+from pwserver.services.sync.preview import retest_plan
+from pwserver.services.transaction import now
+from pwserver.services.views import Said
+from pwserver.web import load
+from pwserver.web.entries import frame
+from pwserver.web.forms import Form
+from pwserver.web.forms.sync import revision
+from pwserver.web.guard import on_entry
+from pwserver.web.htmx import go, wants_fragment
+from pwserver.web.nudge import nudge
+from pwserver.web.session import maybe_me, me
+
+blueprint = Blueprint("sync", __name__, url_prefix="/passwords/<entry_id>")
+
+MAX_ROWS = 12_000
+"""Characters of row marks that a poll may send."""
+
+
+@blueprint.app_template_filter("said")
+def said(sentence: Said | str) -> Markup:
+    """A sentence with its moments as times, which our script puts into the reader's zone."""
+    if isinstance(sentence, str):
+        return escape(sentence)
+    at = now()
+    return Markup("").join(part if isinstance(part, str) else _time(part, at) for part in sentence.parts)
+
+
+@blueprint.app_template_filter("clock")
+def clock(moment: datetime | None) -> Markup | str:
+    return _time(moment, now()) if moment else "never"
+
+
+def _time(moment: datetime, at: datetime) -> Markup:
+    return Markup('<time datetime="{}" data-form="clock">{}</time>').format(
+        moment.isoformat(timespec="seconds"), views.clock(moment, at)
+    )
+
+
+@blueprint.app_template_filter("moment")
+def moment(text: str | None) -> Markup | str:
+    """A moment that came as ISO text."""
+    return clock(datetime.fromisoformat(text)) if text else "never"
+
+
+@blueprint.app_template_filter("ago")
+def ago(moment: datetime | None) -> str:
+    if moment is None:
+        return ""
+    seconds = (now() - moment).total_seconds()
+    return f"{views.lasted(seconds)} ago" if seconds >= 60 else "just now"
+
+
+@blueprint.app_template_filter("capitalize_first")
+def capitalize_first(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+@blueprint.app_template_global("i_am_org_admin")
+def i_am_org_admin() -> bool:
+    user = maybe_me()
+    return user is not None and user.org_admin
+
+
+# -- seeing
+
+
+@blueprint.get("/synchronization")
+@on_entry("read")
+def show(entry: Entry) -> ResponseReturnValue:
+    removed = request.args.get("removed", "")
+    return page(entry, removed=load.load_link(entry, removed) if removed else None)
+
+
+@blueprint.get("/synchronization/changes")
+@on_entry("read")
+def changes(entry: Entry) -> ResponseReturnValue:
+    """What a page that waits for a run asks every second: 204 when nothing changed, else only what did."""
+    chain = views.read_chain(entry)
+    if chain is None or not wants_fragment():
+        return go(url_for("sync.show", entry_id=entry.id))
+    if request.args.get("since") == chain.mark:
+        return "", 204
+    known = dict(pair.split(":", 1) for pair in request.args.get("rows", "")[:MAX_ROWS].split(",") if ":" in pair)
+    whole = not chain.running or request.args.get("run") != (chain.run.id if chain.run else "")
+    if whole or set(known) != set(chain.marks):
+        return page(entry)
+    changed = [link for link in chain.links if known[link.id] != chain.marks[link.id]]
+    answer = make_response(
+        render_template(
+            "sync/_changes.html",
+            **frame(entry, "sync"),
+            chain=chain,
+            changed=changed,
+            happened=views.happened(chain.id),
+        )
+    )
+    answer.headers["HX-Reswap"] = "none"  # everything in it finds its own place
+    return answer
+
+
+def page(
+    entry: Entry,
+    status: int = 200,
+    *,
+    form: Form | None = None,
+    settings: Form | None = None,
+    words: str = "",
+    **open_form: Any,
+) -> ResponseReturnValue:
+    """The whole tab, or for htmx the part of it below the tabs. ``form`` and ``open_form``: the link form that is open
+    (``editing`` a link, or ``adding`` a kind); ``settings``: the form of the chain's settings as sent."""
+    chain = views.read_chain(entry)
+    owner = load.may(entry.vault_id, "owner")
+    usable = sync.usable_agents(entry.vault)
+    enabled = chain is not None and chain.enabled
+    facts: dict[str, Any] = {
+        **frame(entry, "sync"),
+        "chain": chain,
+        "owner": owner,
+        "agents": usable,
+        "agents_options": _agent_options(usable, chain),
+        "agent_help": _agent_help(chain.agent) if chain else "",
+        "pending_agents": [] if usable else _waiting_for_approval(),
+        "kind_known": type_of(entry.type).link_kind is not None,
+        "issue": views.issue_of(chain, entry) if chain and enabled else None,
+        "retest": retest_plan(entry) if enabled else None,
+        "elsewhere": _elsewhere(entry) if chain and not enabled else [],
+        "kinds": _kinds(chain.agent) if chain and enabled and owner else [],
+        "settings": settings or _settings_form(chain, usable),
+        "form": form or Form.of(),
+        "words": words,
+        "editing": "",
+        "adding": None,
+        "removed": None,
+        "happened": views.happened(chain.id) if chain and chain.run else [],
+        "run_title": views.run_title(chain.run) if chain and chain.run else "",
+        "next_test": views.next_test_words(chain) if chain else None,
+    }
+    facts |= open_form
+    template = "sync/_sync_fragment.html" if wants_fragment() else "sync/show.html"
+    return render_template(template, **facts), status
+
+
+def done(entry: Entry, words: str, **more: Any) -> ResponseReturnValue:
+    """After something was done: the tab as it is now, with a sentence of what happened."""
+    if wants_fragment():
+        return page(entry, words=words, **more)
+    flash(words)
+    return go(url_for("sync.show", entry_id=entry.id))
+
+
+def refused(entry: Entry, error: Invalid | Conflict, **more: Any) -> ResponseReturnValue:
+    """The tab as it is now, saying that nothing was done, with whatever was typed still in its form."""
+    form = more.pop("form", None) or Form.of()
+    form.add(error)
+    return page(entry, 409 if isinstance(error, Conflict) else 422, form=form, **more)
+
+
+def _waiting_for_approval() -> list[SyncAgent]:
+    return views.pending_agents()
+
+
+def _agent_options(usable: list[SyncAgent], chain: views.ChainView | None) -> list[tuple[str, str]]:
+    """The agents to choose from; the chain's own stays in the list when it is no longer usable."""
+    options = [(agent.id, f"{agent.name} ({_reach(agent)})") for agent in usable]
+    if chain is not None and chain.agent.id not in dict(options):
+        options.insert(0, (chain.agent.id, f"{chain.agent.name} (not usable now)"))
+    return options
+
+
+def _reach(agent: SyncAgent) -> str:
+    if agent.transport == "ssh":
+        return "devices over SSH"
+    count = len({name.casefold() for name in (*agent.allowed_machines, agent.machine) if name})
+    return views.counted(count, "machine")
+
+
+def _agent_help(agent: SyncAgent) -> str:
+    linked = agent.linked_entry
+    words = f"{HEALTH[Health(agent.health)].label}."
+    return f"{words} Its linked credential is {linked.name}." if linked else f"{words} It has no linked credential."
+
+
+def _elsewhere(entry: Entry) -> list[tuple[SyncLink, int, datetime | None]]:
+    """Places of a chain that is off which hold another version than the vault's."""
+    numbers = {version.id: version.number for version in entries.versions(entry)}
+    return [(link, numbers.get(version, 0), at) for link, version, at in sync.may_hold(db.session, entry)]
+
+
+def _kinds(agent: SyncAgent) -> list[Any]:
+    """The kinds that this chain's agent can reach; one that needs another agent is left out."""
+    return [kind for kind in LINK_KINDS.values() if kind.transport == agent.transport]
+
+
+def _settings_form(chain: views.ChainView | None, usable: list[SyncAgent]) -> Form:
+    if chain is not None:
+        return Form.of(agent_id=chain.agent.id, on_failure=chain.on_failure)
+    return Form.of(agent_id=usable[0].id if usable else "", on_failure="continue")
+
+
+# -- asking
+
+
+@blueprint.post("/synchronization/enable")
+@on_entry("owner")
+def enable(entry: Entry) -> ResponseReturnValue:
+    form = Form.typed("agent_id", "on_failure")
+    try:
+        chain = sync.enable(me(), entry, form["agent_id"], form["on_failure"] or "continue")
+    except Invalid as error:
+        form.add(error)
+        return page(entry, 422, settings=form)
+    nudge(sync.active_run(chain))
+    return done(entry, "Synchronization is on. Each link is tested once; nothing is written anywhere.")
+
+
+@blueprint.post("/synchronization/settings")
+@on_entry("owner")
+def settings(entry: Entry) -> ResponseReturnValue:
+    form = Form.typed("agent_id", "on_failure")
+    try:
+        sync.save_settings(me(), entry, form["agent_id"], form["on_failure"], revision=revision())
+    except (Invalid, Conflict) as error:
+        form.add(error)
+        return page(entry, 409 if isinstance(error, Conflict) else 422, settings=form)
+    return done(entry, "Chain settings saved.")
+
+
+@blueprint.get("/synchronization/off")
+@on_entry("owner")
+def confirm_off(entry: Entry) -> ResponseReturnValue:
+    return render_template("sync/off.html", **frame(entry, "sync"), chain=views.read_chain(entry))
+
+
+@blueprint.post("/synchronization/off")
+@on_entry("owner")
+def turn_off(entry: Entry) -> ResponseReturnValue:
+    sync.disable(me(), entry)
+    flash("Synchronization is off. Nothing was forgotten; turning it on again tests every link.")
+    return go(url_for("sync.show", entry_id=entry.id))
+
+
+@blueprint.post("/test")
+@on_entry("read")
+def test(entry: Entry) -> ResponseReturnValue:
+    run = sync.request_test(me(), entry)
+    nudge(run)
+    return done(entry, f"Run {run.number}: every link is tested. A test never writes.")
+
+
+@blueprint.post("/retest")
+@on_entry("modify")
+def retest(entry: Entry) -> ResponseReturnValue:
+    plan = retest_plan(entry)
+    if not plan.possible:
+        raise Conflict(f"Nothing was sent: {plan.why_not or plan.words}.")
+    run = sync.retest(me(), entry)
+    nudge(run)
+    return done(entry, f"Run {run.number}: Retest Sync began.")
+
+
+@blueprint.post("/give-up")
+@on_entry("modify")
+def give_up(entry: Entry) -> ResponseReturnValue:
+    sync.give_up(me(), entry)
+    return done(entry, "The change was given up. The vault keeps the password it has.")
+
+
+@blueprint.get("/adopt")
+@on_entry("owner")
+def confirm_adopt(entry: Entry) -> ResponseReturnValue:
+    chain = views.read_chain(entry)
+    wanted = request.args.getlist("link_ids")
+    links = [link for link in chain.links if not link.is_account] if chain else []
+    ticked = wanted or [link.id for link in links if link.can_adopt]
+    form = Form.of(link_ids=ticked)
+    return render_template("sync/adopt.html", **frame(entry, "sync"), chain=chain, links=links, form=form)
+
+
+@blueprint.post("/adopt")
+@on_entry("owner")
+def adopt(entry: Entry) -> ResponseReturnValue:
+    form = Form.typed(lists=("link_ids",))
+    try:
+        run = sync.adopt(me(), entry, form["link_ids"])
+    except (Invalid, Conflict) as error:
+        form.add(error)
+        chain = views.read_chain(entry)
+        links = [link for link in chain.links if not link.is_account] if chain else []
+        code = 409 if isinstance(error, Conflict) else 422
+        return render_template("sync/adopt.html", **frame(entry, "sync"), chain=chain, links=links, form=form), code
+    nudge(run)
+    flash(f"Run {run.number}: the proved password is written into the chosen places, and nothing else.")
+    return go(url_for("sync.show", entry_id=entry.id))
+
+
+from pwserver.web import change, sync_links  # noqa: E402, F401  # their routes belong to this blueprint
