@@ -98,7 +98,7 @@ def hash_of(out: Out) -> Exit:
 def badlogons(out: Out) -> Exit:
     """Every wrong logon that the lab counted. 0 whatever the count."""
     found = ask("badlogons")
-    out.say(f"{found['total']} wrong logons")
+    out.say(f"Wrong logons: {found['total']}")
     if found["accounts"]:
         out.table(
             ("Machine", "Account", "Wrong logons"),
@@ -112,7 +112,7 @@ def badlogons(out: Out) -> Exit:
 def requests(out: Out) -> Exit:
     """HTTP requests and NTLM authentications, by machine."""
     found = ask("requests")
-    out.say(f"{found['total']} requests, {found['ntlm']} NTLM authentications")
+    out.say(f"Requests: {found['total']}. NTLM authentications: {found['ntlm']}")
     if found["machines"]:
         out.table(
             ("Machine", "Requests", "NTLM authentications"),

@@ -93,9 +93,8 @@ def _say_chain(out: Out, chain: views.ChainView) -> None:
         if link.why:
             told = f" It said: {link.told}" if link.told else ""
             code = f" ({link.code})" if link.code else ""
-            out.say(
-                "", f"{link.number}  {link.why.plain(chain.now)}{told}{code}", *([link.after] if link.after else [])
-            )
+            after = f" {link.after.plain(chain.now)}" if link.after else ""
+            out.say("", f"{link.number}  {link.why.plain(chain.now)}{told}{code}{after}")
 
 
 def status_facts(entry: Entry, one: entries.Listed, chain: views.ChainView | None) -> dict[str, Any]:
@@ -132,7 +131,7 @@ def _link_facts(link: views.LinkView, row: SyncLink, numbers: dict[str, int], ch
         "why": link.why.plain(chain.now),
         "told": link.told,
         "code": link.code,
-        "next": link.after,
+        "next": link.after.plain(chain.now),
         "holds": numbers.get(row.holds_version_id or ""),
         "proof": row.proof_means,
         "proved_at": iso(row.proved_at),
