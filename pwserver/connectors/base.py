@@ -215,7 +215,7 @@ class Kind:
 
 def ask(call: Callable[[], Evidence], *, secrets: Iterable[Secret]) -> Outcome:
     """Makes one connector call and returns its answer; never raises for anything a target can do."""
-    known = [secret for secret in secrets]
+    known = list(secrets)
     try:
         outcome = Outcome(Answer.APPLIED, evidence=call(), wrote=None)
     except ConnectorError as error:

@@ -108,11 +108,12 @@ def _start(path: str, text: str, request: bytes) -> subprocess.CompletedProcess[
     program = engine()
     if program is None:
         raise NoEngine("Set PWSERVER_LAB_POWERSHELL to a PowerShell engine, or install pwsh.")
+    places = {"PSRV_LAB_DOUBLES": str(DOUBLES), "LD_LIBRARY_PATH": str(libraries())}
     return subprocess.run(  # noqa: S603  the engine is named by whoever runs the lab
         [program, *scripts.command_line()[1]],
         input=scripts.stdin_lines(text, request),
         capture_output=True,
-        env=os.environ | {"PSRV_LAB_SOCKET": path, "LD_LIBRARY_PATH": str(libraries())},
+        env=os.environ | places | {"PSRV_LAB_SOCKET": path},
         timeout=LIMIT_S,
         check=False,
     )

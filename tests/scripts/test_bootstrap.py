@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 import pytest
@@ -90,3 +91,18 @@ def test_an_exception_inside_never_tells_what_it_was_about(engine):
     assert answer.reason == "internal"
     assert "at line" in answer.text
     assert value.encode() not in output
+
+
+def test_an_engine_without_the_serializer_gets_one(engine, tmp_path):
+    """pwsh on newer .NET has no JavaScriptSerializer: the double reads and writes what the scripts need."""
+    source = (engine_mind.DOUBLES / "json.cs").read_text().replace("System.Web.Script", "Other.Script")
+    (tmp_path / "json.cs").write_text(source)
+    text = '{"a":1,"b":[1.5,true,null,5000000000,"\\u20ac\\"<"],"c":{}}'
+    (tmp_path / "try.ps1").write_text(
+        f"Add-Type -TypeDefinition ([IO.File]::ReadAllText('{tmp_path}/json.cs'))\n"
+        "$j = New-Object Other.Script.Serialization.JavaScriptSerializer\n"
+        f"$x = $j.DeserializeObject('{text}')\n"
+        "$x['ttl'] = [int]5\n[Console]::Out.Write($j.Serialize($x))\n"
+    )
+    done = subprocess.run([engine, "-File", str(tmp_path / "try.ps1")], capture_output=True, timeout=60, check=True)
+    assert json.loads(done.stdout) == json.loads(text) | {"ttl": 5}

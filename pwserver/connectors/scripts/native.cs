@@ -3,6 +3,7 @@ using System.Collections;
 using System.Runtime.InteropServices;
 using System.Security;
 using System.Text;
+#pragma warning disable 0649 // fields of structures that Windows fills in; Add-Type takes warnings for errors
 
 /// The calls of Windows that PowerShell has no safe word for. C# 5, since Windows PowerShell compiles it.
 /// Values arrive as SecureString and are wiped after the call. Codes are Windows' own; nothing throws.

@@ -3,6 +3,7 @@ using System.Collections;
 using System.Runtime.InteropServices;
 using System.Security;
 using System.Text;
+#pragma warning disable 0649 // fields of structures that Windows fills in; Add-Type takes warnings for errors
 
 /// The service manager. Added only by the scripts that need it. C# 5; codes are Windows' own; nothing throws.
 public static class PsrvService

@@ -2,6 +2,7 @@
 # and language mode, the Schedule.Service object, remote sessions. Put before a shipped script, which stays as it is.
 # One line of JSON per call over the Unix socket named by PSRV_LAB_SOCKET, one line of JSON back.
 [void][Reflection.Assembly]::LoadWithPartialName('System.Web.Extensions')
+if ($null -eq ('Web.Script.Serialization.JavaScriptSerializer' -as [type])) { Add-Type -TypeDefinition ([IO.File]::ReadAllText($env:PSRV_LAB_DOUBLES + '/json.cs')) }
 $LabSocket = [Net.Sockets.Socket]::new([Net.Sockets.AddressFamily]::Unix, [Net.Sockets.SocketType]::Stream, [Net.Sockets.ProtocolType]::Unspecified)
 $LabSocket.Connect([Net.Sockets.UnixDomainSocketEndPoint]::new($env:PSRV_LAB_SOCKET))
 class Lab {
