@@ -66,12 +66,18 @@ def test_a_bug_in_a_run_leaves_no_words_in_the_queue(
 
 
 def test_each_log_line_is_json_without_the_locals_of_a_traceback(spawn: Spawn, instance: Path) -> None:
-    code = (
-        "import logging, pathlib, sys; from pwserver.logging import configure; from pwserver.core.secrets import Secret\n"
-        "configure('probe', pathlib.Path(sys.argv[1])); log = logging.getLogger('x')\n"
-        "def fails(value):\n    raise KeyError('gone')\n"
-        "try:\n    fails(Secret('Zebra-93kq'))\nexcept KeyError:\n    log.exception('it failed %s', Secret('Zebra-93kq'))\n"
-    )
+    code = """
+import logging, pathlib, sys
+from pwserver.logging import configure
+from pwserver.core.secrets import Secret
+configure("probe", pathlib.Path(sys.argv[1]))
+def fails(value):
+    raise KeyError("gone")
+try:
+    fails(Secret("Zebra-93kq"))
+except KeyError:
+    logging.getLogger("x").exception("it failed %s", Secret("Zebra-93kq"))
+"""
     assert spawn("-c", code, str(instance)).wait(20) == 0
     lines = (instance / "logs" / "probe.log").read_text()
     assert '"event": "it failed Secret(********)"' in lines
