@@ -17,7 +17,7 @@ from pwserver.core.secrets import Secret
 from pwserver.core.states import Health
 from pwserver.extensions import db
 from pwserver.lab import defaults, truth
-from pwserver.models import AppUser, Entry, SyncAgent, Vault
+from pwserver.models import AppUser, Entry, Event, SyncAgent, Vault
 from pwserver.services import agent_test, agents, entries, firstrun, sync, users, vaults
 from pwserver.services.keys import keyring
 
@@ -106,10 +106,11 @@ def _vault(olivia: AppUser) -> Vault:
 
 
 def _member(olivia: AppUser, vault: Vault, person: Person) -> None:
-    if users.find(person.email) is None:  # later a right that was taken away stays away
-        user = _person(person)
-        if person.right:
-            vaults.add_member(olivia, vault, user.email, person.right)
+    user = _person(person)
+    added = select(Event).where(Event.vault_id == vault.id, Event.verb == "member.added")
+    was_member = any(event.facts["member"] == person.email for event in db.session.scalars(added))
+    if person.right and not was_member:  # a right that was taken away stays away
+        vaults.add_member(olivia, vault, user.email, person.right)
 
 
 def _entry(olivia: AppUser, vault: Vault, settings: entries.Settings, label: str) -> Entry:
@@ -137,7 +138,12 @@ def _agent(olivia: AppUser, vault: Vault, address: Mapping[str, Any]) -> SyncAge
     elif (agent.host, agent.port, agent.pin) != (host, port, pin):  # the lab was begun anew, or its port was taken
         agents.change_address(olivia, agent, host, port, defaults.AGENT, pin, row_version=agent.row_version)
     if agent.login_entry_id is None:
-        agents.create_login(olivia, agent, defaults.LOGIN, _first(defaults.LOGIN), row_version=agent.row_version)
+        settings = entries.Settings(
+            name=f"{defaults.AGENT} login", type="standalone_windows", user_name=defaults.LOGIN,
+            machine=defaults.AGENT, notes="Login of the sync agent LAB-01.",
+        )  # fmt: skip
+        login = _entry(olivia, vaults.system_vault(), settings, defaults.LOGIN)
+        agents.set_login(olivia, agent, login.id, row_version=agent.row_version)
     if agent.linked_entry_id is None:
         settings = entries.Settings(
             name="CORP lab-adm", type="generic", user_name="lab-adm", domain=defaults.DOMAIN,

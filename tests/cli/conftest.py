@@ -39,8 +39,9 @@ class LabHere:
         self.network.stop()
 
 
-def make_app(instance: Path) -> Flask:
-    app = create_app(Config(instance=instance, master_key=MASTER, testing=True, timing=FAST, demo=True))
+def make_app(instance: Path, *, pages: bool = False) -> Flask:
+    config = Config(instance=instance, master_key=MASTER, testing=True, timing=FAST, demo=True)
+    app = create_app(config, pages=pages)
     app.config.update(ARGON2=QUICK)
     return app
 
