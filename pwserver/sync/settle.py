@@ -108,8 +108,8 @@ def stamp_tells(link: Link, stamp: str | None) -> bool | None:
     """Compares a stamp just read with that of the last proof: True unmoved, False moved, None: it cannot tell.
 
     It cannot tell when either is missing, when the proof is not of what the link holds, or when the write in question
-    came too close to that proof for the stamp's resolution. A proof by an unmoved stamp is as old, for this, as the logon
-    it leans on: its stamp was there already then.
+    came too close to that proof for the stamp's resolution. A proof by an unmoved stamp is as old, for this, as the
+    logon it leans on: its stamp was there already then.
     """
     proof = link.proof
     if not stamp or not proof or not proof.stamp or proof.version != link.base:

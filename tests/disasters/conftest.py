@@ -149,7 +149,7 @@ class Play:
 
     def login_is(self, value: str) -> None:
         """What M's account really has."""
-        self.world.accounts["M\\adm"].value = value
+        self.world.outside("M\\adm", value, clock_back=False)
 
     # -- what happens
 

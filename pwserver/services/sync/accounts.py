@@ -62,6 +62,8 @@ class Try:
     role: Key
     key: str
     digest: str | None
+    version: str | None = None
+    """The stored version that is tried; None: a typed credential."""
 
 
 def refusal(session: Session, key: str, digest: str) -> AccountAnswer | None:
@@ -83,6 +85,13 @@ def remember(session: Session, key: str, digest: str, *, accepted: bool, reason:
     row.accepted, row.reason, row.at = accepted, reason, at
     session.flush()
     return mended
+
+
+def accept_only(session: Session, key: str, digest: str, at: datetime) -> bool:
+    """``key`` was proved to hold this value: whatever it accepted before is over. True when it had refused it."""
+    others = (AccountAnswer.key == key, AccountAnswer.digest != digest, AccountAnswer.accepted)
+    session.execute(delete(AccountAnswer).where(*others).execution_options(synchronize_session="fetch"))
+    return remember(session, key, digest, accepted=True, reason="", at=at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +117,10 @@ def may_try(
         .where(AccountTry.key == key, AccountTry.at > since)
         .order_by(AccountTry.at)
     ).all()
+    if any(outcome is None and owner and owner != run_id and state == "running" for _, outcome, owner, state in rows):
+        return NoTry(True, at + timedelta(seconds=busy_for))  # what it is told decides about the next
     if len(rows) < budget:
         return None
-    if any(outcome is None and owner and owner != run_id and state == "running" for _, outcome, owner, state in rows):
-        return NoTry(True, at + timedelta(seconds=busy_for))
     oldest: datetime = rows[len(rows) - budget][0]
     return NoTry(False, oldest + timedelta(seconds=window))
 
@@ -119,8 +128,7 @@ def may_try(
 def reserve(session: Session, key: str, attempt_id: str, at: datetime) -> None:
     insert_new(session, Account, key=key)
     session.execute(update(Account).where(Account.key == key).values(key=key))
-    session.add(AccountTry(key=key, attempt_id=attempt_id, at=at))
-    session.flush()
+    insert_new(session, AccountTry, key=key, attempt_id=attempt_id, at=at)  # a login may be the target too: one try
 
 
 def give_back(session: Session, attempt_id: str, keys: Collection[str]) -> None:

@@ -40,7 +40,7 @@ def _statuses() -> list[Difference]:
 def _stages() -> list[Difference]:
     found = []
     counts = select(EntryVersion.entry_id, func.count()).where(EntryVersion.stage == "current")
-    current = {entry_id: count for entry_id, count in db.session.execute(counts.group_by(EntryVersion.entry_id))}
+    current = dict(db.session.execute(counts.group_by(EntryVersion.entry_id)).all())
     for entry_id, name in db.session.execute(
         select(Entry.id, Entry.name).where(select(EntryVersion.id).where(EntryVersion.entry_id == Entry.id).exists())
     ):

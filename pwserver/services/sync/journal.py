@@ -37,7 +37,7 @@ from pwserver.services.sync.accounts import Try
 from pwserver.services.sync.credentials import is_usable
 from pwserver.services.sync.plans import read_plan
 from pwserver.services.sync.reach import Bound, Reacher
-from pwserver.services.sync.requeue import follow_up, requeue_waiting_for
+from pwserver.services.sync.requeue import follow_up, requeue_waiting_for, value_was_edited
 from pwserver.services.sync.status import next_test, refresh
 from pwserver.services.transaction import end_read, now, write
 from pwserver.services.values import shift_stages
@@ -166,7 +166,7 @@ class SqlJournal:
             if each.digest and (refusal := accounts.refusal(session, each.key, each.digest)):
                 if each.role != Key.TARGET:
                     return Denied(Why.LOGIN_REFUSED, refusal.reason)
-                if not link.asked:
+                if not link.asked and not self._set_since(session, link, each.version, refusal.at):
                     return Denied(Why.REFUSED_BEFORE, refusal.reason)
             own = each.role == Key.TARGET and step != Step.SET
             if not own and each.digest and accounts.is_accepted(session, each.key, each.digest):
@@ -184,6 +184,19 @@ class SqlJournal:
                 return Denied(Why.BUSY if no.busy else Why.BUDGET, safe_at=no.safe_at)
             reserved.append(each)
         return reserved
+
+    @staticmethod
+    def _set_since(session: Session, link: Link, version: str | None, refused_at: datetime) -> bool:
+        """Whether a value was sent to this account, and applied or perhaps applied, since the account refused it: the
+        refusal tells nothing of today."""
+        sent = select(LinkAttempt.id).where(
+            LinkAttempt.link_id == link.id,
+            LinkAttempt.version_id == version,
+            LinkAttempt.step.in_(WRITES),
+            LinkAttempt.outcome.in_(("applied", "unknown")),
+            LinkAttempt.intent_at >= refused_at,
+        )
+        return link.is_account and session.scalar(sent.limit(1)) is not None
 
     def _add(
         self,
@@ -274,28 +287,27 @@ class SqlJournal:
         """Gives back what was not spent, and remembers which of our values were accepted or refused."""
         key = row.account_key if row.is_account else granted.target.account_key
         tries = granted.target.tries(attempt.step, version=attempt.version, old=granted.old, account_key=key)
-        unspent = [each.key for each in tries if each.role in granted.reserved and each.role not in outcome.spent]
+        spent = {each.key for each in tries if each.role in outcome.spent}  # two roles may be one account: one try
+        unspent = {each.key for each in tries if each.role in granted.reserved} - spent
         accounts.give_back(session, attempt.id, unspent)
         for each in tries:
             if each.role in outcome.spent and each.role not in granted.reserved and outcome.answer != Answer.UNKNOWN:
                 accounts.reserve(session, each.key, attempt.id, at)  # it cost a try against all expectation: booked
         for each in tries:
-            if each.digest is None:
-                continue
-            if outcome.answer in (Answer.REFUSED, Answer.BLOCKED) and each.role in outcome.spent:
+            if each.digest and each.role in outcome.spent and outcome.answer in (Answer.REFUSED, Answer.BLOCKED):
                 accounts.remember(session, each.key, each.digest, accepted=False, reason=outcome.reason, at=at)
-            elif outcome.evidence is not None and each.role not in outcome.spent and self._came_through(each, outcome):
-                mended = accounts.remember(session, each.key, each.digest, accepted=True, reason="", at=at)
-                if mended and each.role != Key.TARGET:
-                    requeue_waiting_for(session, each.key, at)
-
-    @staticmethod
-    def _came_through(each: Try, outcome: Outcome) -> bool:
-        """Whether the answer shows that this very value was accepted: the machine was reached through our logins; the
-        target's own value only by a logon or a change that counted."""
-        if each.role == Key.TARGET:
-            return outcome.answer == Answer.APPLIED and outcome.evidence is not None and outcome.evidence.logged_on
-        return outcome.answer in (Answer.APPLIED, Answer.REFUSED)
+            elif each.role == Key.TARGET:
+                if attempt.version and outcome.evidence and outcome.evidence.logged_on:
+                    digest = granted.target.digest(each.key, attempt.version)
+                    if accounts.accept_only(session, each.key, digest, at):
+                        requeue_waiting_for(session, each.key, at)
+            elif (
+                each.digest
+                and outcome.evidence
+                and outcome.answer in (Answer.APPLIED, Answer.REFUSED)  # the machine answered through this login
+                and accounts.remember(session, each.key, each.digest, accepted=True, reason="", at=at)
+            ):
+                requeue_waiting_for(session, each.key, at)
 
     def _identify(self, session: Session, row: SyncLink, outcome: Outcome, after: After) -> After:
         """Once a target told which account it is, that is its key; two links of one account are one too many."""
@@ -338,9 +350,9 @@ class SqlJournal:
             session.execute(update(EntryVersion).where(EntryVersion.id == version).values(stage="current"))
             session.execute(update(Entry).where(Entry.id == entry_id).values(row_version=Entry.row_version + 1))
             run = session.get_one(SyncRun, self.run_id)
-            record(
-                session, None, "password.promoted", entry=session.get_one(Entry, entry_id), facts={"run": run.number}
-            )
+            entry = session.get_one(Entry, entry_id)
+            record(session, None, "password.promoted", entry=entry, facts={"run": run.number})
+            value_was_edited(session, entry, now())
             refresh(session, run.chain_id)
 
     # -- ending

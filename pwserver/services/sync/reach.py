@@ -78,11 +78,16 @@ class Bound:
         reads_only = step == Step.PROBE and version is None
         if step in (Step.TEST, Step.CHANGE, Step.RESET, Step.SET, Step.PROBE) and not reads_only:
             value = old if step == Step.CHANGE else None if step == Step.RESET else version
-            tries.append(Try(Key.TARGET, key, value and self._digest(key, _open(value))))
+            tries.append(Try(Key.TARGET, key, value and self.digest(key, value), value))
         for role, login in ((Key.LOGIN, self.ways.login), (Key.LINKED, self.ways.linked)):
             if login is not None:
-                tries.append(Try(role, login.key, self._digest(login.key, self._credential(login).secret)))
+                digest = self._digest(login.key, self._credential(login).secret)
+                tries.append(Try(role, login.key, digest, login.version_id))
         return tries
+
+    def digest(self, key: str, version: str) -> str:
+        """The keyed digest under which ``key``'s answer to this version is remembered."""
+        return self._digest(key, _open(version))
 
     @staticmethod
     def _digest(key: str, value: Secret) -> str:

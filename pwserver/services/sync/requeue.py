@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -97,7 +98,10 @@ def queue_outstanding(session: Session, chain_id: str, at: datetime, due: dateti
 
 
 def follow_up(session: Session, run: SyncRun, at: datetime) -> None:
-    """What an override left silent or unknown is taken up by an ordinary run, which never sees its credentials."""
+    """What an override left silent or unknown is taken up by an ordinary run, which never sees its credentials; so are
+    places that were skipped until a test proved their account."""
+    if run.kind == "test":
+        _carry_on_skipped(session, run, at)
     if run.kind != "override" or run.result == "cancelled":
         return
     version = outstanding_version(session, run.chain_id)
@@ -108,8 +112,40 @@ def follow_up(session: Session, run: SyncRun, at: datetime) -> None:
         queue_outstanding(session, run.chain_id, at, max(due, at))
 
 
+def _carry_on_skipped(session: Session, run: SyncRun, at: datetime) -> None:
+    version = outstanding_version(session, run.chain_id)
+    links = {link.id: link for link in outstanding_links(session, run.chain_id, version)}
+    skipped = [link for link in links.values() if link.state == "skipped" and link.account_link_id]
+    accounts = [session.get_one(SyncLink, link.account_link_id) for link in skipped]
+    if any(account.holds_version_id == version and account.state == "in_sync" for account in accounts):
+        queue_outstanding(session, run.chain_id, at, at)
+
+
 def requeue_waiting_for(session: Session, key: str, at: datetime) -> None:
     """A login of ours is accepted again: everything it stopped is due again."""
+
+    def is_of(link: SyncLink, agent: SyncAgent) -> bool:
+        return any(
+            key == key_of_login(session, session.get_one(Entry, entry_id), machine)
+            for entry_id, machine in _logins(link, agent)
+        )
+
+    _requeue(session, is_of, at)
+
+
+def value_was_edited(session: Session, entry: Entry, at: datetime) -> None:
+    """Another value of a login or linked credential is in force: what its refusal stopped is due again."""
+    _requeue(session, lambda link, agent: any(entry.id == each for each, _ in _logins(link, agent)), at)
+
+
+def _logins(link: SyncLink, agent: SyncAgent) -> list[tuple[str, str]]:
+    """The credentials of ours that a link is reached with, and the machine each logs on to."""
+    used = ((link.linked_entry_id or agent.linked_entry_id, link.machine), (agent.login_entry_id, agent.machine))
+    return [(entry_id, machine) for entry_id, machine in used if entry_id]
+
+
+def _requeue(session: Session, is_meant: Callable[[SyncLink, SyncAgent], bool], at: datetime) -> None:
+    """Blocked links are due again, in the run that waits for others too."""
     blocked = session.execute(
         select(SyncLink, SyncAgent)
         .join(SyncChain, SyncChain.id == SyncLink.chain_id)
@@ -118,19 +154,17 @@ def requeue_waiting_for(session: Session, key: str, at: datetime) -> None:
     ).all()
     chains = set()
     for link, agent in blocked:
-        entries = (link.linked_entry_id or agent.linked_entry_id, agent.login_entry_id)
-        if key in {_key(session, entry_id, agent) for entry_id in entries if entry_id}:
-            link.state, link.reason = "waiting", ""
+        if is_meant(link, agent):
+            link.state, link.reason, link.next_try_at = "waiting", "", at
             chains.add(link.chain_id)
     session.flush()
     for chain_id in sorted(chains):
-        if queue_outstanding(session, chain_id, at, at) is None:
+        active = active_instruction(session, chain_id)
+        if active is not None and active.state == "waiting":
+            active.due_at, active.nudged_at = at, None
+        elif queue_outstanding(session, chain_id, at, at) is None:
             queue_test(session, chain_id, at)
         refresh(session, chain_id)
-
-
-def _key(session: Session, entry_id: str, agent: SyncAgent) -> str:
-    return key_of_login(session, session.get_one(Entry, entry_id), agent.machine)
 
 
 def queue_test(session: Session, chain_id: str, at: datetime, **values: Any) -> SyncRun | None:
@@ -142,15 +176,3 @@ def queue_test(session: Session, chain_id: str, at: datetime, **values: Any) -> 
         return None
     values = {"due_at": at} | values
     return add_run(session, chain_id, "test", requested_at=at, **values)
-
-
-def value_was_edited(session: Session, entry: Entry, at: datetime) -> None:
-    """A person saved another value for a login or linked credential: what its refusal stopped is due again."""
-    if entry.id in _credential_entries(session):
-        requeue_waiting_for(session, key_of_login(session, entry, entry.machine), at)
-
-
-def _credential_entries(session: Session) -> set[str]:
-    agents = session.execute(select(SyncAgent.login_entry_id, SyncAgent.linked_entry_id)).all()
-    links = session.scalars(select(SyncLink.linked_entry_id).where(SyncLink.linked_entry_id.is_not(None)))
-    return {entry_id for pair in agents for entry_id in pair if entry_id} | {each for each in links if each}
