@@ -11,7 +11,7 @@ from pwserver.core.errors import Forbidden
 from pwserver.services import labclient
 from pwserver.web.guard import signed_in
 from pwserver.web.htmx import go, wants_fragment
-from pwserver.web.session import maybe_me, me
+from pwserver.web.session import maybe_me
 
 blueprint = Blueprint("lab", __name__, url_prefix="/lab")
 
@@ -62,12 +62,14 @@ def _speaks(machine: dict[str, Any]) -> bool:
 @blueprint.get("")
 @signed_in
 def show() -> ResponseReturnValue:
-    me()
-    try:
-        facts = _facts()
-    except labclient.LabAway as error:
-        return render_template("lab/away.html", words=error.user_message)
-    return render_template("lab/_lab.html" if wants_fragment() else "lab/show.html", **facts)
+    return render_template("lab/_lab.html" if wants_fragment() else "lab/show.html", **_facts())
+
+
+@blueprint.errorhandler(labclient.LabAway)
+def away(error: labclient.LabAway) -> ResponseReturnValue:
+    if wants_fragment():
+        return go(url_for("lab.show"))
+    return render_template("lab/away.html", words=error.user_message), 200 if request.method == "GET" else 409
 
 
 @blueprint.post("/machines/<machine>/fault")

@@ -149,6 +149,7 @@ def page(
         "words": words,
         "editing": "",
         "adding": None,
+        "choosing": False,
         "removed": None,
         "happened": views.happened(chain.id) if chain and chain.run else [],
         "run_title": views.run_title(chain.run) if chain and chain.run else "",

@@ -52,7 +52,9 @@ def _checked_credential(options: list[tuple[str, str]], chosen: str) -> str | No
 @blueprint.get("/links/new")
 @on_entry("owner")
 def new_link(entry: Entry) -> ResponseReturnValue:
-    kind = kind_of(request.args.get("kind", ""))
+    if not request.args.get("kind"):
+        return page(entry, choosing=True)
+    kind = kind_of(request.args["kind"])
     form = link_form(kind, {"user_name": entry.user_name} if kind.is_account else None)
     return page(entry, adding=kind, **_around(entry, kind, form))
 

@@ -74,4 +74,5 @@ def add_everything(app: Flask) -> dict[str, str]:
             "link_id": chain.links[0].id,
             "version_id": values.current_version(cast.entry).id,
             "trashed": gone.id,
+            "machine": "LAB-01",
         }

@@ -13,7 +13,7 @@ from pwserver.services.sync.preview import ApprovePlan, Offer, approve_plan
 from pwserver.services.views.chain import ChainView, read_chain
 from pwserver.services.views.issues import issue_title
 from pwserver.services.views.links import LinkView
-from pwserver.services.views.said import Said, counted, listed, named, say
+from pwserver.services.views.said import Said, counted, listed, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,11 @@ class ApproveView:
     @property
     def open_targets(self) -> list[Target]:
         return [target for target in self.targets if not target.out]
+
+    @property
+    def outside(self) -> list[str]:
+        """Machines on which somebody else set a password."""
+        return [target.machine for target in self.targets if any(each.link.outside for each in target.links)]
 
     @property
     def wrong(self) -> int:
@@ -113,9 +118,11 @@ def _target(machine: str, links: Sequence[Ticked], rows: dict[str, SyncLink]) ->
 def _choices(chain: ChainView, plan: ApprovePlan, targets: Sequence[Target]) -> list[Choice]:
     inside = [target.machine for target in targets if not target.out]
     outside = [target.machine for target in targets if target.out]
-    names, total = named(inside) or "nothing", len(chain.links)
+    total = len(chain.links)
+    names = inside[0] if len(inside) == 1 else "the ticked ones"
     left = [f"Leaves {listed(outside)} for when it answers."] if outside else []
-    prove = f"Proves each credential once, on {names}, before anything is touched."
+    where = inside[0] if len(inside) == 1 else "its own machine"
+    prove = f"Proves each credential once, on {where}, before anything is touched."
     others = total - sum(len(target.links) for target in targets if not target.out)
     found = {
         "keep": Choice(

@@ -121,7 +121,10 @@ class _Facts(dict[str, Any]):
 def _place(facts: dict[str, Any]) -> str:
     """A link as an event keeps it: its kind and its name."""
     kind = LINK_KINDS.get(str(facts.get("kind")))
-    return f"{facts.get('name') or facts.get('machine') or 'a link'}{f' ({kind.label})' if kind else ''}"
+    machine, name = str(facts.get("machine", "")), str(facts.get("name", ""))
+    if name.startswith(machine.casefold()):
+        name = f"{machine}{name[len(machine) :]}"
+    return f"{name or machine or 'a link'}{f' ({kind.label})' if kind else ''}"
 
 
 VERBS: dict[str, str] = {

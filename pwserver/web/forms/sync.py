@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from pwserver.connectors.base import Kind
 from pwserver.connectors.kinds import LINK_KINDS
-from pwserver.core.errors import NotFound
+from pwserver.core.errors import Invalid
 from pwserver.web.forms import Form
 
 WIDE = frozenset({"path", "host_key"})
@@ -37,9 +37,9 @@ class Field:
 
 
 def kind_of(name: str) -> Kind:
-    """The kind that an address or a form names."""
+    """The kind that an address or a form names. Raises :class:`Invalid`."""
     if name not in LINK_KINDS:
-        raise NotFound("There is no such kind of link.")
+        raise Invalid("There is no such kind of link. Nothing was saved.")
     return LINK_KINDS[name]
 
 
