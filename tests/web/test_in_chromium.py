@@ -1,0 +1,212 @@
+"""What only a real browser can tell: our script, the policy, and that no page needs either. Group: browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.serving import make_server
+
+from pwserver import assets
+from tests.conftest import VALUE, Clock, email_of, password_of
+from tests.web.things import add_everything
+
+sync_api = pytest.importorskip("playwright.sync_api")
+Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
+
+CHROMIUM = os.environ.get("PWSERVER_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(not CHROMIUM and os.environ.get("CI") != "true", reason="no Chromium here"),
+]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    assets.build()
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def live(app: Flask) -> Iterator[str]:
+    """The app on a free port of loopback."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Page:
+    """A page that remembers what the browser complained of."""
+
+    def __init__(self, chromium: Any, live: str, name: str | None = "olivia", **context: Any) -> None:
+        self.live = live
+        self.context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | context)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.page.on("console", lambda said: self._heard(said))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        if name:
+            self.page.goto(f"{live}/sign-in")
+            self.page.fill("#f-email", email_of(name))
+            self.page.fill("#f-password", password_of(name).open())
+            self.page.click("main button[type=submit]:has-text('Sign in')")
+            self.page.wait_for_load_state()
+            self.complaints.clear()
+
+    def _heard(self, said: Any) -> None:
+        if said.type in ("error", "warning"):
+            self.complaints.append(said.text)
+
+    def open(self, path: str) -> Any:
+        self.page.goto(self.live + path)
+        self.page.wait_for_load_state("networkidle")
+        return self.page
+
+
+def test_a_shown_password_hides_itself(chromium: Any, live: str, ids: dict[str, str]) -> None:
+    here = Page(chromium, live)
+    here.page.clock.install()
+    page = here.open(f"/passwords/{ids['entry_id']}")
+    page.click("#secret button:has-text('Show')")
+    page.wait_for_selector("#secret-value")
+    assert page.inner_text("#secret-value") == VALUE
+    page.clock.run_for(29_000)
+    assert page.inner_text("#secret-value") == VALUE
+    page.clock.run_for(2_000)
+    page.wait_for_selector("#secret-value", state="detached")
+    assert VALUE not in page.content()
+    assert here.complaints == []
+    here.context.close()
+
+
+def test_a_copied_password_is_in_the_clipboard_and_not_on_the_page(
+    chromium: Any, live: str, ids: dict[str, str]
+) -> None:
+    here = Page(chromium, live, permissions=["clipboard-read", "clipboard-write"])
+    here.page.clock.install()
+    page = here.open(f"/passwords/{ids['entry_id']}")
+    page.click("header >> text=Copy password")
+    page.wait_for_selector("[data-copied]:not([hidden])")
+    assert page.evaluate("navigator.clipboard.readText()") == VALUE
+    assert VALUE not in page.inner_text("#secret")
+    assert "in the clipboard" in page.inner_text("#say")
+    page.clock.run_for(31_000)
+    page.wait_for_function("navigator.clipboard.readText().then((text) => text === '')")
+    assert here.complaints == []
+    here.context.close()
+
+
+def test_without_script_a_password_is_shown_and_leaves_again(chromium: Any, live: str, ids: dict[str, str]) -> None:
+    here = Page(chromium, live, java_script_enabled=False)
+    page = here.open(f"/passwords/{ids['entry_id']}")
+    page.click("#secret button:has-text('Show')")
+    page.wait_for_selector("#secret-value")
+    assert page.inner_text("#secret-value") == VALUE
+    page.click("#secret >> text=Hide")
+    page.wait_for_selector("#secret-value", state="detached")
+    here.context.close()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_password_is_generated_and_saved_by_keyboard(
+    chromium: Any, live: str, ids: dict[str, str], script: bool
+) -> None:
+    here = Page(chromium, live, java_script_enabled=script)
+    page = here.open(f"/vaults/{ids['vault_id']}/passwords/new")
+    page.focus("#f-name")
+    page.keyboard.type("Wiki")
+    page.select_option("#f-type", "generic")
+    page.focus("#generator button:has-text('Generate')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#g-value[type=text]")
+    value = page.input_value("#g-value")
+    assert len(value) == 20
+    assert page.input_value("#f-name") == "Wiki"
+    page.focus("#f-user_name")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h1:has-text('Wiki')")
+    page.click("#secret button:has-text('Show')")
+    page.wait_for_selector("#secret-value")
+    assert page.inner_text("#secret-value") == value
+    assert here.complaints == []
+    here.context.close()
+
+
+def test_a_refused_form_comes_back_in_place(chromium: Any, live: str, ids: dict[str, str]) -> None:
+    here = Page(chromium, live)
+    page = here.open(f"/vaults/{ids['vault_id']}/passwords/new")
+    page.click("text=What Generate makes")
+    for name in ("lower", "upper", "digits", "symbols"):
+        page.uncheck(f"#g-{name}")
+    page.click("#generator button:has-text('Generate')")
+    page.wait_for_selector("#generator .invalid-feedback")
+    assert "at least one kind" in page.inner_text("#generator .invalid-feedback")
+    here.context.close()
+
+
+def test_times_are_in_the_viewers_zone(chromium: Any, live: str, ids: dict[str, str], clock: Clock) -> None:
+    here = Page(chromium, live, timezone_id="Asia/Tokyo", locale="en-GB")
+    page = here.open(f"/passwords/{ids['entry_id']}")
+    assert page.inner_text("#zone") == "Times are in Asia/Tokyo."
+    assert page.inner_text("aside time").endswith("11:00"), "02:00 UTC"
+    here.context.close()
+
+
+LOOKS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390), ("light", 320)]
+WALK = [
+    "/sign-in",
+    "/vaults",
+    "/vaults/new",
+    "/vaults/{vault_id}",
+    "/vaults/{vault_id}/members",
+    "/vaults/{vault_id}/rename",
+    "/vaults/{vault_id}/trash",
+    "/vaults/{vault_id}/passwords/new",
+    "/passwords/{entry_id}",
+    "/passwords/{entry_id}/trash",
+    "/users",
+    "/users/new",
+    "/agents",
+    "/agents/new",
+    "/agents/{agent_id}",
+    "/agents/{agent_id}/address",
+    "/account",
+    "/account/password",
+]
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+def test_every_page_is_accessible_and_fits(chromium: Any, app: Flask, live: str, scheme: str, width: int) -> None:
+    ids = add_everything(app)
+    with app.app_context():
+        from pwserver.services import users
+        from tests.conftest import Cast
+
+        users.set_org_admin(None, Cast().olivia, True)
+    here = Page(chromium, live, color_scheme=scheme, viewport={"width": width, "height": 900})
+    axe = Axe()
+    wrong: list[str] = []
+    for path in WALK:
+        page = here.open(path.format(**ids))
+        found = axe.run(page).response["violations"]
+        wrong += [f"{path}: {one['id']} at {one['nodes'][0]['html'][:100]}" for one in found]
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            wrong.append(f"{path} scrolls sideways")
+    assert wrong == []
+    assert here.complaints == []
+    here.context.close()
