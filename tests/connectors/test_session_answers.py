@@ -57,6 +57,18 @@ def test_our_own_deadline_ends_a_call_that_cannot_write_too(lab: Lab) -> None:
     assert ask(session, "identity").stage == "done", "on a new connection"
 
 
+def test_a_machine_that_falls_silent_is_left_at_the_deadline(lab: Lab) -> None:
+    """Not at the socket's own time-out, which is as long as the agent may hold a request back."""
+    session, released = lab.session(timing=SessionTiming(operation_s=20)), threading.Event()
+    ask(session, "identity")
+    lab.network.sleep = lambda seconds: released.wait(seconds)
+    lab.network.set_fault("LAB-01", "slow:30000")
+    begin = time.monotonic()
+    fails(Unreachable, "deadline", lambda: reset(session, NEW, within=call(deadline_s=0.5)))
+    assert time.monotonic() - begin < 10
+    released.set()
+
+
 def test_a_slow_machine_whose_deadline_passes_before_the_payload_is_unreachable(lab: Lab) -> None:
     session = lab.session()
     ask(session, "identity")
