@@ -43,28 +43,36 @@ def status(out: Out, entry: str | None) -> Exit:
     """How ENTRY stands, link by link; without it, every synchronized password in a line. 0 only when In Sync."""
     if entry is not None:
         return show_status(out, find_entry(entry))
-    rows = [(each, entries.standing(each)) for each in _synchronized()]
+    rows = [(each, entries.standing(each), *_counts(views.read_chain(each))) for each in _synchronized()]
     out.table(
         ("Password", "Sync Status", "Links", "Detail"),
-        [(name_of(each), STATUS[one.status].label, f"{one.good} of {one.links}", one.detail) for each, one in rows],
+        [
+            (name_of(each), STATUS[one.status].label, f"{good} of {total}", one.detail)
+            for each, one, good, total in rows
+        ],
     )
     out.give(
         {
             "entries": [
                 {
                     "entry": name_of(each), "status": str(one.status), "label": STATUS[one.status].label,
-                    "detail": one.detail, "links": one.links, "good": one.good,
+                    "detail": one.detail, "good": good, "total": total,
                 }
-                for each, one in rows
+                for each, one, good, total in rows
             ]
         }
     )  # fmt: skip
-    return Exit.OK if all(one.status == Status.IN_SYNC for _, one in rows) else Exit.NOT_WELL
+    return Exit.OK if all(one.status == Status.IN_SYNC for _, one, _, _ in rows) else Exit.NOT_WELL
 
 
 def _synchronized() -> Sequence[Entry]:
     query = select(Entry).join(Vault).join(SyncChain).where(SyncChain.enabled, Entry.deleted_at.is_(None))
     return db.session.scalars(query.order_by(func.lower(Vault.name), func.lower(Entry.name))).all()
+
+
+def _counts(chain: views.ChainView | None) -> tuple[int, int]:
+    """Links that need nothing more, and all."""
+    return (chain.done, len(chain.links)) if chain else (0, 0)
 
 
 def show_status(out: Out, entry: Entry, **more: Any) -> Exit:
@@ -101,6 +109,7 @@ def status_facts(entry: Entry, one: entries.Listed, chain: views.ChainView | Non
     """The stable keys of ``sync status --json``."""
     rows = {link.id: link for link in sync.active_links(one.chain)} if one.chain else {}
     numbers = {version.id: version.number for version in entries.versions(entry)}
+    good, total = _counts(chain)
     return {
         "entry": name_of(entry),
         "status": str(one.status),
@@ -111,8 +120,8 @@ def status_facts(entry: Entry, one: entries.Listed, chain: views.ChainView | Non
         "agent": chain.agent.name if chain else None,
         "version": max((each.number for each in entries.versions(entry) if each.stage == "current"), default=None),
         "pending": chain.pending if chain else None,
-        "good": one.good,
-        "total": one.links,
+        "good": good,
+        "total": total,
         "run": run_facts(chain.run) if chain and chain.run else None,
         "links": [_link_facts(link, rows[link.id], numbers, chain) for link in chain.links] if chain else [],
     }

@@ -7,11 +7,13 @@ print them again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
 
+from pwserver.core.errors import Conflict
 from pwserver.core.generator import LOWER
 from pwserver.core.secrets import Secret
 from pwserver.core.states import Health
@@ -204,7 +206,8 @@ def _switch(olivia: AppUser, vault: Vault, address: Mapping[str, Any]) -> None:
     entry = _entry(olivia, vault, settings, "admin")
     now = (entry.address, entry.port, entry.host_key)
     if now != (settings.address, settings.port, settings.host_key):  # the lab was begun anew, or its port was taken
-        entries.edit_entry(olivia, entry, settings, row_version=entry.row_version, owner=True)
+        with suppress(Conflict):  # a run of it waits; the next start finds it over
+            entries.edit_entry(olivia, entry, settings, row_version=entry.row_version, owner=True)
     _chain(olivia, entry, agent, [])
 
 

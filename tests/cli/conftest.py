@@ -15,7 +15,7 @@ from flask import Flask
 from pwserver import create_app, queueing
 from pwserver.config import Config
 from pwserver.core.timing import FAST
-from pwserver.lab import truth, wire
+from pwserver.lab import switch, truth, wire
 from pwserver.lab.control import ControlServer
 from pwserver.lab.model.network import Network
 from pwserver.services import demo, keys, sync
@@ -23,6 +23,7 @@ from tests.conftest import MASTER, QUICK, dispose, make_tables
 
 LAB_ADMINISTRATOR = "Computer Lab/Lab Administrator"
 BACKUP = "Computer Lab/svc-backup"
+SWITCH = "Computer Lab/SW-01"
 
 
 class LabHere:
@@ -31,10 +32,13 @@ class LabHere:
     def __init__(self, folder: Path, ports: dict[str, int]) -> None:
         self.network: Network = truth.open_network(folder)
         self.wire = wire.serve(self.network, folder=folder, ports=ports)
+        self.switch = switch.serve(self.network, folder=folder, ports=ports)
+        self.addresses = self.wire.addresses | self.switch.addresses
         self.control = ControlServer(self.network, folder)
 
     def stop(self) -> None:
         self.wire.stop()
+        self.switch.stop()
         self.control.stop()
         self.network.stop()
 
@@ -57,7 +61,7 @@ def demo_template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[
         with app.app_context():
             make_tables()
             keys.prove()
-            demo.ensure(lab.wire.addresses)
+            demo.ensure(lab.addresses)
     finally:
         dispose(app)
         lab.stop()
@@ -81,7 +85,7 @@ class Console:
 
     def in_sync(self, *entries: str) -> None:
         """Runs what is queued, and finds these in sync."""
-        for entry in entries or (LAB_ADMINISTRATOR, BACKUP):
+        for entry in entries or (LAB_ADMINISTRATOR, BACKUP, SWITCH):
             result = self("sync", "test", entry, "--wait", "20")
             assert result.exit_code == 0, result.output
 

@@ -14,7 +14,7 @@ from pwserver.core.secrets import Secret
 from pwserver.extensions import db
 from pwserver.models import Event, SyncRun
 from pwserver.services import entries, users, vaults
-from tests.cli.conftest import BACKUP, LAB_ADMINISTRATOR, Console, LabHere
+from tests.cli.conftest import BACKUP, LAB_ADMINISTRATOR, SWITCH, Console, LabHere
 
 pytestmark = pytest.mark.enable_socket
 
@@ -57,7 +57,7 @@ def test_status_is_well_only_when_in_sync(console: Console, lab: LabHere) -> Non
 def test_all_passwords_in_one_table(console: Console, lab: LabHere) -> None:
     code, told = console.json("sync", "status")
     assert code == 1
-    assert [set(each) for each in told["entries"]] == [{"entry", "status", "label", "detail", "links", "good"}] * 2
+    assert [set(each) for each in told["entries"]] == [{"entry", "status", "label", "detail", "good", "total"}] * 3
     console.in_sync()
     result = console("sync", "status")
     assert result.exit_code == 0
@@ -76,6 +76,14 @@ def test_a_change_reaches_every_machine_byte_exact(
     assert shown.stdout_bytes == NEW.encode() + b"\n"
     with console.app.app_context():
         assert nudges[-1] == db.session.scalars(db.select(SyncRun).order_by(SyncRun.number)).all()[-1].id
+
+
+def test_the_switch_is_changed_over_ssh(console: Console, lab: LabHere, secretless: Secretless) -> None:
+    console.in_sync(SWITCH)
+    result = console("sync", "change", SWITCH, "--wait", "20", stdin="Schalter-81 um")
+    assert result.exit_code == 0, result.output
+    secretless([result], "Schalter-81 um")
+    assert console("lab", "holds", "SW-01", "admin", stdin="Schalter-81 um").exit_code == 0
 
 
 def test_a_change_without_waiting_says_its_run(console: Console, lab: LabHere) -> None:
