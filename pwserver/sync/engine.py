@@ -126,10 +126,14 @@ class Walk:
         plan = self.plan
         self.reached.add(link.id)
         forced = plan.kind == RunKind.OVERRIDE and plan.is_ticked(link)
-        if not self._due(link) or (link.has(plan.version) and not forced):
+        if not self._due(link):
+            return
+        if link.has(plan.version) and not forced:
+            if link.asked and not link.proved_at(plan.version):
+                self._prove_start(link)  # written, and no logon could tell so far: a person asks again
             return
         if forced:
-            if link.proved == Answer.APPLIED:
+            if link.proved == Answer.APPLIED and link.last is None:
                 self._force(link)
         elif link.maybe:
             return  # an unknown is settled before anything is written again
@@ -197,9 +201,9 @@ class Walk:
             return False
         if link.last is None or link.asked:
             return True
-        if link.last in SELF_RETRIED or link.next_try_at:
-            return link.next_try_at is not None and link.next_try_at <= self.plan.now
-        return False
+        if link.next_try_at is not None:
+            return link.next_try_at <= self.plan.now
+        return link.last in SELF_RETRIED and link.reason != settle.GIVEN_UP
 
     def _try(self, link: Link, step: Step, method: str, old: str | None = None) -> None:
         def after(attempt: Attempt, outcome: Outcome, now: datetime) -> After:
@@ -328,6 +332,8 @@ class Walk:
         A refused credential ends the run with nothing touched. A silent machine is left out; when it is Default
         Sync's and that is to be set, nothing is touched.
         """
+        if any(self.plan.is_ticked(link) and link.proved == Answer.BLOCKED for link in self.plan.links):
+            return False  # before a worker died, or before the run had to wait
         for link in self.plan.links:
             if not self.plan.is_ticked(link) or link.proved is not None:
                 continue
@@ -342,6 +348,8 @@ class Walk:
                 return After(link.state, link.reason, maybe=link.maybe)
 
             outcome = self._attempt(link, Step.PROVE, after, "read")
+            if outcome is None and self.plan.link(link.id).reason == Why.LOGIN_REFUSED:
+                return False  # it was refused some day before: not sent again, and nothing is touched
             if outcome is None or outcome.answer == Answer.APPLIED:
                 continue
             if outcome.answer == Answer.BLOCKED or link.id == self.plan.primary.id:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import scoped_session
 
 from pwserver.core.timing import Timing
-from pwserver.models import LinkAttempt, SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.models import LinkAttempt, Override, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services.sync.accounts import lock_for_run, touched
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
@@ -66,6 +66,10 @@ def _claim(session: Session, run_id: str, worker: str, timing: Timing) -> int:
         raise _NotClaimed
     if _agent_is_taken(session, run_id, chain_id, kind):
         raise _NotClaimed
+    if kind == "test" and _instruction_is_due(session, chain_id, at):
+        raise _NotClaimed
+    if kind == "override" and not _credentials_last(session, run_id, timing, at):
+        raise _NotClaimed
     bury(session, run_id, fence, at)
     refresh(session, chain_id)
     return int(fence)
@@ -92,6 +96,29 @@ def bury(session: Session, run_id: str, fence: int, at: datetime) -> None:
             finished_at=at,
         )
     )
+
+
+def _instruction_is_due(session: Session, chain_id: str, at: datetime) -> bool:
+    """A test gives way to any instruction (rule 25)."""
+    queued = select(SyncRun.id).where(
+        SyncRun.chain_id == chain_id, SyncRun.kind != "test", SyncRun.state == "queued", SyncRun.due_at <= at
+    )
+    return session.scalar(queued.limit(1)) is not None
+
+
+def _credentials_last(session: Session, run_id: str, timing: Timing, at: datetime) -> bool:
+    """Typed credentials live a quarter of an hour while the run waits for a worker, an hour from its start (rule 30).
+    False: their time is over, though nobody swept them yet."""
+    row = session.get(Override, run_id)
+    if row is None:
+        return True
+    if row.expires_at <= at:
+        return False
+    started = session.scalar(select(SyncRun.started_at).where(SyncRun.id == run_id))
+    assert started is not None
+    row.expires_at = started + timedelta(seconds=timing.override_running)
+    session.flush()
+    return True
 
 
 def _agent_is_taken(session: Session, run_id: str, chain_id: str, kind: str) -> bool:

@@ -6,7 +6,7 @@ This is the engine's :class:`~pwserver.sync.ports.Journal` over the database. No
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -55,7 +55,7 @@ class Granted:
     """What the journal itself has to know of an open attempt besides the engine's part."""
 
     target: Bound
-    old: str | None
+    tries: tuple[Try, ...]
     reserved: frozenset[Key]
 
 
@@ -111,7 +111,7 @@ class SqlJournal:
             self._add(session, run, attempt_id, link, step, version, old, target, at, hard)
             for each in reserved:
                 accounts.reserve(session, each.key, attempt_id, at)
-        self._granted[attempt_id] = Granted(target, old, frozenset(each.role for each in reserved))
+        self._granted[attempt_id] = Granted(target, tuple(tries), frozenset(each.role for each in reserved))
         return Attempt(attempt_id, link, step, version, hard, began)
 
     def _hold(self, session: Session, until: datetime | None = None) -> None:
@@ -286,7 +286,7 @@ class SqlJournal:
     ) -> None:
         """Gives back what was not spent, and remembers which of our values were accepted or refused."""
         key = row.account_key if row.is_account else granted.target.account_key
-        tries = granted.target.tries(attempt.step, version=attempt.version, old=granted.old, account_key=key)
+        tries = [self._under(key, each, granted.target) for each in granted.tries]
         spent = {each.key for each in tries if each.role in outcome.spent}  # two roles may be one account: one try
         unspent = {each.key for each in tries if each.role in granted.reserved} - spent
         accounts.give_back(session, attempt.id, unspent)
@@ -308,6 +308,13 @@ class SqlJournal:
                 and accounts.remember(session, each.key, each.digest, accepted=True, reason="", at=at)
             ):
                 requeue_waiting_for(session, each.key, at)
+
+    @staticmethod
+    def _under(key: str | None, each: Try, target: Bound) -> Try:
+        """The target's own try under the key it told of itself meanwhile."""
+        if each.role != Key.TARGET or key is None or each.key == key:
+            return each
+        return replace(each, key=key, digest=each.version and target.digest(key, each.version))
 
     def _identify(self, session: Session, row: SyncLink, outcome: Outcome, after: After) -> After:
         """Once a target told which account it is, that is its key; two links of one account are one too many."""

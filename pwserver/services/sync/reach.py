@@ -71,9 +71,9 @@ class Bound:
     def uses_key(self) -> str | None:
         return self.ways.linked.key if self.ways.linked else None
 
-    def tries(self, step: Step, *, version: str | None, old: str | None, account_key: str | None = None) -> list[Try]:
+    def tries(self, step: Step, *, version: str | None, old: str | None) -> list[Try]:
         """The tries an attempt may cost. A reset has no old value that could be refused."""
-        key = account_key or self.account_key
+        key = self.account_key
         tries = []
         reads_only = step == Step.PROBE and version is None
         if step in (Step.TEST, Step.CHANGE, Step.RESET, Step.SET, Step.PROBE) and not reads_only:

@@ -38,6 +38,7 @@ from pwserver.services.sync.requeue import active_instruction, add_run, is_nowhe
 from pwserver.services.sync.status import is_configured, refresh, timing
 from pwserver.services.transaction import now, write
 from pwserver.services.values import add_version, same_value, shift_stages
+from pwserver.sync.chain import COUNTING
 
 Session = scoped_session[Any]
 
@@ -45,7 +46,9 @@ UNDER_WAY = "A change is under way; this value was not saved. Wait for it to end
 NOTHING = "This is the password the vault has already: nothing to do."
 
 
-def request_change(actor: AppUser | None, entry: Entry, value: Secret, *, row_version: int | None = None) -> SyncRun | None:
+def request_change(
+    actor: AppUser | None, entry: Entry, value: Secret, *, row_version: int | None = None
+) -> SyncRun | None:
     """Change it everywhere. None: the entry has no enabled chain, the value was only saved."""
     check_value(value)
     with write() as session:
@@ -117,11 +120,14 @@ def _save_only(session: Session, actor: AppUser | None, entry: Entry, value: Sec
         refresh(session, chain.id)
 
 
-def make_room(session: Session, chain: SyncChain, at: datetime, *, approve: bool = False) -> None:
+def make_room(
+    session: Session, chain: SyncChain, at: datetime, *, approve: bool = False, finish_pending: bool = False
+) -> None:
     """A new value replaces a queued run that was never sent and supersedes a waiting one whose value is promoted or
     nowhere; Approve supersedes any waiting one. An override is never replaced. Otherwise :class:`Conflict`.
 
-    A pending value left so gives way in the same transaction: it becomes old, or discarded if it was never sent.
+    A pending value left so gives way in the same transaction: it becomes old, or discarded if it was never sent;
+    unless it is what Approve finishes.
     """
     run = active_instruction(session, chain.id)
     if run is not None:
@@ -132,7 +138,7 @@ def make_room(session: Session, chain: SyncChain, at: datetime, *, approve: bool
             raise Conflict(UNDER_WAY, field="value")
         _end(session, run, "superseded", at)
     pending = stage_id(session, chain.id, "pending")
-    if pending is None:
+    if pending is None or finish_pending:
         return
     if not is_nowhere(session, chain.id, pending):
         if approve:
@@ -185,7 +191,7 @@ def give_up(actor: AppUser, entry: Entry) -> None:
             came_from_change = link.state in ("refused", "unreachable", "skipped", "waiting", "blocked")
             if link.holds_version_id == current and came_from_change:
                 # Nothing of the change was applied here; whether it still holds what it held is for a test to say.
-                link.state = "waiting" if link.proved_at is None else "in_sync"
+                link.state = "in_sync" if link.proof_means in COUNTING or not link.is_account else "waiting"
                 link.reason = link.reason_text = link.reason_code = ""
                 link.next_try_at = None
         record(session, actor, "change.given_up", entry=entry)
@@ -303,7 +309,7 @@ def approve(actor: AppUser, entry: Entry, form: Approval) -> SyncRun:
         if not any(link.is_account for link in ticked) and form.value != "new":
             raise Invalid("Tick at least one account to put right.", field="links")
         at = now()
-        make_room(session, chain, at, approve=True)
+        make_room(session, chain, at, approve=True, finish_pending=form.value == "pending")
         pending = stage_id(session, chain.id, "pending")
         whole = form.value != "keep"
         if form.value == "pending" and pending is None:
