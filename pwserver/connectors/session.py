@@ -290,7 +290,12 @@ class AgentSession:
         """A shell and a started command. A kept shell that turns out to be gone is replaced, once."""
         while True:
             kept = self._shell
-            shell = kept or _Shell(self._address, self._login, self._timing, deadline)
+            try:
+                shell = kept or _Shell(self._address, self._login, self._timing, deadline)
+            except pinning.NoName as error:
+                return Unreachable("no_dns", text=str(error))
+            except InvalidCredentialsError:  # pywinrm's word for: no user name
+                return Blocked("login_refused", code="no user name")
             shell.deadline, self._shell = deadline, shell
             try:
                 if kept is None:

@@ -9,8 +9,9 @@ import pytest
 import requests
 
 from pwserver.connectors import pinning
-from pwserver.connectors.base import Unreachable
-from pwserver.connectors.session import fetch_fingerprint
+from pwserver.connectors.base import Blocked, Credential, Unreachable
+from pwserver.connectors.session import AgentAddress, AgentSession, fetch_fingerprint
+from pwserver.core.secrets import Secret
 from tests.lab_wire.kit import Lab, ask
 
 
@@ -33,6 +34,15 @@ def test_the_endpoint_is_built_by_us(host: str, url: str) -> None:
 def test_a_host_that_is_no_name_is_said_so() -> None:
     with pytest.raises(Unreachable, match="no_dns"):
         fetch_fingerprint("h\u2028st..example", 5986, 0.2)
+    session = AgentSession(AgentAddress("h\u2028st..example", 5986, "", "X"), Credential("x", Secret("y")))
+    with pytest.raises(Unreachable, match="no_dns"):
+        ask(session, "identity")
+
+
+def test_a_login_without_a_user_name_is_not_sent(lab: Lab) -> None:
+    with pytest.raises(Blocked, match="login_refused"):
+        ask(lab.session(login=Credential("", Secret("y"))), "identity")
+    assert lab.saw() == []
 
 
 def test_the_machine_is_reached_by_its_name(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
