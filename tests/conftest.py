@@ -24,6 +24,7 @@ from pwserver.extensions import db
 from pwserver.models import Entry, Membership, SyncAgent, Vault
 from pwserver.services import agents, entries, keys, users, vaults
 from pwserver.services.transaction import write
+from tests.engine import set_aside
 
 MASTER = base64.b64encode(bytes(range(32))).decode()
 NAMES = {"ada": "Ada Adler", "olivia": "Olivia Ortiz", "eddie": "Eddie Evans", "vera": "Vera Voss", "nora": "Nora Nash"}
@@ -31,6 +32,10 @@ PASSWORD = "{name}: correct horse battery"
 VALUE = "Zebra-93kq#Rezun"
 """The password stored as *Lab Administrator*; it is looked for where it must not be."""
 QUICK = {"time_cost": 1, "memory_cost": 8, "parallelism": 1}
+
+
+def pytest_configure() -> None:
+    set_aside()
 
 
 class Clock:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from pwserver.connectors.contract import Hop
 from pwserver.core.secrets import Secret
-from pwserver.lab import engine_mind
+from tests.engine import NAME, engine_or_skip
 from tests.lab_wire.kit import Lab, ask, call, eventually, reset
 
 NEW = Secret("Aa1\"'`$()€😀")
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
 
 
 @pytest.fixture(autouse=True)
 def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = engine_mind.engine()
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("no PowerShell engine: set PWSERVER_LAB_POWERSHELL or put pwsh on PATH")
-        pytest.skip("no PowerShell engine (PWSERVER_LAB_POWERSHELL, or pwsh on PATH)")
-    monkeypatch.setenv("PWSERVER_LAB_POWERSHELL", path)
+    monkeypatch.setenv(NAME, engine_or_skip())
 
 
 def test_the_shipped_scripts_answer_over_the_wire(lab: Lab) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from functools import cache
 
 import pytest
 
 from pwserver.lab import engine_mind
+from tests.engine import NAME, engine_or_skip
 from tests.lab.conftest import Lab
 from tests.scripts.pairs import pairs
 from tests.scripts.scenarios import Scenario, accounts, hops, of_pair, places
@@ -39,13 +39,10 @@ def ran() -> dict[str, Ran]:
 
 
 @pytest.fixture
-def engine():
-    """The engine's path. Without one: skipped with a word, but a failure where CI promised one."""
-    path = engine_mind.engine()
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("no PowerShell engine: set PWSERVER_LAB_POWERSHELL or put pwsh on PATH")
-        pytest.skip("no PowerShell engine (PWSERVER_LAB_POWERSHELL, or pwsh on PATH)")
+def engine(monkeypatch):
+    """The engine's path; the lab uses it during the test."""
+    path = engine_or_skip()
+    monkeypatch.setenv(NAME, path)
     return path
 
 

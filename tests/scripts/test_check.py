@@ -8,6 +8,7 @@ import pytest
 
 from pwserver.connectors import scripts
 from pwserver.connectors.contract import OPERATIONS
+from tests.engine import engine_path
 from tests.scripts.check import HOLD_SECRETS, check, secret_bindings, shipped
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
@@ -23,9 +24,7 @@ NEWER = {"newer.ps1": "$x = $true ? 1 : 2\n", "unknown.ps1": "Get-NoSuchThing -L
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    from pwserver.lab import engine_mind
-
-    path = engine_mind.engine()
+    path = engine_path()
     if path is None:
         return None
     return check(path, {**shipped(), **LEAKS, **NEWER}, tmp_path_factory.mktemp("check"))
