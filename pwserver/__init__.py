@@ -30,6 +30,7 @@ def create_app(config: Config | None = None, *, pages: bool = True) -> Flask:
     app.config.update(
         PWSERVER=config,
         SQLALCHEMY_DATABASE_URI=config.database,
+        SQLALCHEMY_ENGINE_OPTIONS={"hide_parameters": True},  # an error text in the log shows no row's content
         TESTING=config.testing,
         MAX_CONTENT_LENGTH=1 << 20,
     )

@@ -259,9 +259,7 @@ def _refuse_name(session: AnySession, vault_id: str, name: str, but: str = "") -
         raise Invalid("This vault has a password of this name already.", field="name")
 
 
-def _refuse_retarget(
-    session: AnySession, entry: Entry, chain: SyncChain, changed: dict[str, str], owner: bool
-) -> None:
+def _refuse_retarget(session: AnySession, entry: Entry, chain: SyncChain, changed: dict[str, str], owner: bool) -> None:
     """Rule 34: who decides where a password is sent must own its vault; a run keeps the target it started with."""
     if "type" in changed:
         raise Invalid(

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 
 from flask import Flask
 
 from pwserver import extensions
 
-NOUNS = ("setup", "auth", "account", "vaults", "entries", "users", "agents")
-OTHERS = ("dashboard", "sync", "runs", "approve", "history", "lab")
+NOUNS = (
+    "setup",
+    "auth",
+    "account",
+    "dashboard",
+    "vaults",
+    "entries",
+    "sync",
+    "approve",
+    "history",
+    "runs",
+    "agents",
+    "users",
+    "lab",
+)
 
 
 def init_app(app: Flask) -> None:
@@ -32,6 +44,5 @@ def init_app(app: Flask) -> None:
     guard.init_app(app)
     errors.init_app(app)
     context.init_app(app)
-    for noun in NOUNS + OTHERS:
-        if find_spec(f"pwserver.web.{noun}"):
-            app.register_blueprint(import_module(f"pwserver.web.{noun}").blueprint)
+    for noun in NOUNS:
+        app.register_blueprint(import_module(f"pwserver.web.{noun}").blueprint)

@@ -183,9 +183,7 @@ def new_login(agent: SyncAgent) -> ResponseReturnValue:
     return _do(
         agent,
         form,
-        lambda version: agents.create_login(
-            me(), agent, form["user_name"], secret_of("value"), row_version=version
-        ),
+        lambda version: agents.create_login(me(), agent, form["user_name"], secret_of("value"), row_version=version),
         then_test=True,
     )
 

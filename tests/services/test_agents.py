@@ -240,9 +240,7 @@ def test_a_refused_login_is_not_used_again_by_itself(ctx: Flask, cast: Cast, lab
 
 def test_another_certificate_gets_no_login(ctx: Flask, cast: Cast, lab: Lab) -> None:
     agent = of_lab(cast, lab, lab.initial("LAB-01\\svc-psrv").open())
-    agents.change_address(
-        cast.ada, agent, agent.host, agent.port, "LAB-01", OTHER_PIN, row_version=agent.row_version
-    )
+    agents.change_address(cast.ada, agent, agent.host, agent.port, "LAB-01", OTHER_PIN, row_version=agent.row_version)
     check_agent(cast.ada, agent)
     assert agent.health == Health.BLOCKED
     assert "another certificate" in agent.health_text

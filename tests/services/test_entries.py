@@ -67,7 +67,9 @@ def test_settings_that_cannot_be_are_said_beside_their_field(
 
 def test_a_stale_form_changes_nothing(ctx: Flask, cast: Cast) -> None:
     seen = cast.entry.row_version
-    entries.edit_entry(cast.eddie, cast.entry, replace(entries.settings_of(cast.entry), notes="first"), row_version=seen)
+    entries.edit_entry(
+        cast.eddie, cast.entry, replace(entries.settings_of(cast.entry), notes="first"), row_version=seen
+    )
     with pytest.raises(Conflict):
         entries.edit_entry(
             cast.olivia, cast.entry, replace(entries.settings_of(cast.entry), notes="second"), row_version=seen

@@ -42,7 +42,9 @@ def test_a_made_password_is_returned_once_and_must_be_changed(ctx: Flask, cast: 
         ("z" * 250 + "@x.example", "Zoe", "email"),
     ],
 )
-def test_what_cannot_be_a_user_is_said_beside_its_field(ctx: Flask, cast: Cast, email: str, name: str, field: str) -> None:
+def test_what_cannot_be_a_user_is_said_beside_its_field(
+    ctx: Flask, cast: Cast, email: str, name: str, field: str
+) -> None:
     with pytest.raises(Invalid) as told:
         users.add_user(cast.ada, email, name)
     assert told.value.field == field

@@ -158,3 +158,19 @@ def test_an_unknown_id_is_a_calm_page(browser_of: Of, path: str, unknown: str) -
     answer = browser_of("olivia").get(path.format(id=unknown))
     assert answer.status_code == 404
     assert "Nothing here" in answer.text
+
+
+def test_a_database_error_in_the_log_shows_no_rows_content(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    from sqlalchemy import text
+
+    from pwserver.extensions import db
+    from pwserver.web.guard import public
+
+    def broken() -> str:
+        db.session.execute(text("INSERT INTO nowhere VALUES (:value)"), {"value": VALUE})
+        return ""
+
+    app.add_url_rule("/broken", "broken", public(broken))
+    assert Browser(app).get("/broken").status_code == 500
+    assert "no such table" in caplog.text
+    assert VALUE not in caplog.text

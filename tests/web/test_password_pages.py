@@ -73,7 +73,9 @@ def test_a_hostile_value_is_shown_as_it_is(app: Flask, browser_of: Of) -> None:
     hostile = "<script>alert('x')</script>&amp;\"{{7*7}}"
     with app.app_context():
         cast = Cast()
-        made = entries.create_entry(cast.olivia, cast.vault, entries.Settings("<b>Bold</b>", "generic"), Secret(hostile))
+        made = entries.create_entry(
+            cast.olivia, cast.vault, entries.Settings("<b>Bold</b>", "generic"), Secret(hostile)
+        )
         path = f"/passwords/{made.id}/show"
     answer = browser_of("vera").post(path)
     assert text_of(answer.text, "secret-value") == hostile
@@ -102,7 +104,9 @@ def test_while_places_differ_it_says_which_version_opens_which(app: Flask, brows
 def test_a_version_of_another_password_is_not_shown(app: Flask, browser_of: Of, ids: dict[str, str]) -> None:
     with app.app_context():
         cast = Cast()
-        other = entries.create_entry(cast.ada, cast.vault, entries.Settings("Other", "generic"), Secret("Others-value-1"))
+        other = entries.create_entry(
+            cast.ada, cast.vault, entries.Settings("Other", "generic"), Secret("Others-value-1")
+        )
         foreign = values.current_version(other).id
     answer = browser_of("vera").post(f"/passwords/{ids['entry_id']}/show", {"version": foreign})
     assert answer.status_code == 409
@@ -185,7 +189,9 @@ def test_generate_fills_the_field_and_stores_nothing(
         assert db.session.scalar(db.select(Entry).filter_by(name="Wiki")) is None
 
 
-@pytest.mark.parametrize(("data", "words"), [({"length": "3", "lower": "1"}, "length"), ({"length": "20"}, "at least one")])
+@pytest.mark.parametrize(
+    ("data", "words"), [({"length": "3", "lower": "1"}, "length"), ({"length": "20"}, "at least one")]
+)
 def test_a_generator_that_cannot_says_why(browser_of: Of, data: dict[str, str], words: str) -> None:
     answer = browser_of("eddie").post("/generate", data, htmx=True)
     assert answer.status_code == 422

@@ -82,7 +82,9 @@ def test_changing_ones_password_ends_every_other_session(browser_of: Of, browser
         ({"new": "long enough it is", "again": "long enough it isn't"}, "not the same"),
     ],
 )
-def test_a_password_that_cannot_be_is_refused_beside_its_field(browser_of: Of, data: dict[str, str], words: str) -> None:
+def test_a_password_that_cannot_be_is_refused_beside_its_field(
+    browser_of: Of, data: dict[str, str], words: str
+) -> None:
     here = browser_of("olivia")
     answer = here.post("/account/password", {"old": password_of("olivia").open()} | data)
     assert answer.status_code == 422
@@ -125,7 +127,8 @@ def test_signing_out_ends_it(browser_of: Of) -> None:
 
 
 @pytest.mark.parametrize(
-    "evil", ["https://evil.example/", "//evil.example/", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)", "/a\nb"]
+    "evil",
+    ["https://evil.example/", "//evil.example/", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)", "/a\nb"],
 )
 def test_a_link_to_sign_in_never_leads_elsewhere(browser: Browser, evil: str) -> None:
     answer = browser.post("/sign-in", {"email": email_of("vera"), "password": password_of("vera").open(), "next": evil})

@@ -62,7 +62,9 @@ def add_everything(app: Flask) -> dict[str, str]:
         with write() as session:
             incident = Incident(id=new_id(), chain_id=chain.id, opened_at=now())
             session.add(incident)
-        gone = entries.create_entry(cast.olivia, cast.vault, entries.Settings("Old one", "generic"), Secret("gone-by-now"))
+        gone = entries.create_entry(
+            cast.olivia, cast.vault, entries.Settings("Old one", "generic"), Secret("gone-by-now")
+        )
         entries.trash_entry(cast.olivia, gone, row_version=gone.row_version)
         return {
             "vault_id": cast.vault.id,
