@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from pwserver.connectors import codes
 
 LOGON = (1326, 1327, 1328, 1329, 1330, 1331, 1385, 1793, 1907, 1909, 1311, 1355, 1787, 1789, 1314, 31)
 CHANGE = (5, 86, 1326, 2245, 1325, 8654, 2221, 2351, 1219, 1314, 1331, 1909, 1907, 1355, 59)
@@ -37,22 +40,47 @@ class Pair:
         return f"{self.op}-{self.road or self.call}-{self.code:#x}"
 
 
+DESIGN = (
+    1326, 1327, 1328, 1329, 1330, 1907, 1385, 1331, 1793, 1909, 1311, 1355, 1787, 1789, 86, 2245, 1325, 5, 1314, 2221,
+    2351, 1219, 0x80070520, 1069, 1057, 1051, 0x8004130F, 0x80041310, 0x4131C, 8654,
+)  # fmt: skip
+"""Codes that an operation of this version may meet by the design papers; each must be in some pair."""
+
+
+def hresult(code: int) -> int:
+    """A Win32 code as the task scheduler gives it."""
+    return code if code > 0xFFFF else 0x80070000 | code
+
+
+def declared(written: Iterable[int], table: Iterable[int]) -> list[int]:
+    """The codes listed here and those that the table of meanings declares, so that none there stays unrun."""
+    return sorted({*written, *table})
+
+
 def pairs() -> list[Pair]:
     """Every operation with every code at every call where it can come."""
-    made = [Pair("verify", "LogonUserW", code) for code in LOGON]
-    made += [Pair("change", "NetUserChangePassword", code) for code in CHANGE]
-    made += [Pair("change", "LogonUserW", code) for code in LOGON]
-    made += [Pair("change", "LogonUserW", code, "old") for code in LOGON]
-    made += [Pair("change", "NetUserSetInfo", code, "by_reset") for code in RESET]
-    made += [Pair("reset", "NetUserSetInfo", code) for code in RESET]
-    made += [Pair("reset", "LogonUserW", code) for code in LOGON]
-    made += [Pair(op, "NetUserGetInfo", code) for op in ("read_account", "verify", "change", "reset") for code in FACTS]
+    logon = declared(LOGON, codes.LOGON)
+    writes = {op: [*table] for op, table in codes.WRITES.items()}
+    made = [Pair("verify", "LogonUserW", code) for code in logon]
+    made += [Pair("change", "NetUserChangePassword", code) for code in declared(CHANGE, writes["change"])]
+    made += [Pair("change", "LogonUserW", code) for code in declared(logon, codes.CANNOT_TELL)]
+    made += [Pair("change", "LogonUserW", code, "old") for code in declared(logon, codes.OLD)]
+    made += [Pair("change", "NetUserSetInfo", code, "by_reset") for code in declared(RESET, writes["reset"])]
+    made += [Pair("reset", "NetUserSetInfo", code) for code in declared(RESET, writes["reset"])]
+    made += [Pair("reset", "LogonUserW", code) for code in declared(logon, codes.CANNOT_TELL)]
+    facts = declared(FACTS, codes.FACTS)
+    made += [Pair(op, "NetUserGetInfo", code) for op in ("read_account", "verify", "change", "reset") for code in facts]
     made += [Pair(op, "GetTask", code) for op in ("read_task", "set_task") for code in FIND_TASK]
-    made += [Pair("set_task", "RegisterTaskDefinition", code) for code in REGISTER]
+    made += [
+        Pair("set_task", "RegisterTaskDefinition", code)
+        for code in declared(REGISTER, map(hresult, writes["set_task"]))
+    ]
     services = ("read_service", "set_service", "restart_service")
     made += [Pair(op, "QueryServiceConfigW", code) for op in services for code in FIND_SERVICE]
-    made += [Pair("set_service", "ChangeServiceConfigW", code) for code in CONFIGURE]
-    made += [Pair("restart_service", "ControlService", code) for code in STOP]
+    made += [Pair("set_service", "ChangeServiceConfigW", code) for code in declared(CONFIGURE, writes["set_service"])]
+    made += [Pair("restart_service", "ControlService", code) for code in declared(STOP, writes["restart_service"])]
     made += [Pair("restart_service", "StartServiceW", code) for code in START]
-    made += [Pair(op, "NewPSSession", code, "hop") for op in ("change", "read_task") for code in HOP]
+    made += [
+        Pair(op, "NewPSSession", code, "hop") for op in ("change", "read_task") for code in declared(HOP, codes.HOP)
+    ]
     return made

@@ -229,6 +229,7 @@ def places() -> list[Scenario]:
             Scenario(f"{op}-sid", op, "SRV-01", TASK | {"account_sid": "S-1-5-21-9-9-9-1000"}),
             Scenario(f"{op}-no-right", op, "SRV-01", TASK, prepare=no_rights),
             Scenario(f"{op}-system", op, "SRV-01", TASK, prepare=task(run_as="NT AUTHORITY\\SYSTEM")),
+            Scenario(f"{op}-never-ran", op, "SRV-01", TASK, prepare=task(last_run=None, last_result=0x41303)),
             Scenario(f"{op}-gmsa", op, "SRV-01", TASK, prepare=task(run_as="CORP\\svc-gmsa$")),
         ]
     for op in ("read_service", "set_service", "restart_service"):

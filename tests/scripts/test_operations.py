@@ -10,7 +10,7 @@ from pwserver.connectors import contract
 from pwserver.lab import calls
 from pwserver.lab.model.network import SYSTEM
 from tests.lab.conftest import Lab
-from tests.scripts.pairs import pairs
+from tests.scripts.pairs import DESIGN, pairs
 from tests.scripts.scenarios import HOSTILE, accounts, hops, of_pair, places
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
@@ -141,6 +141,10 @@ def test_nothing_is_stopped_when_it_may_not_be_restarted(runs):
 def test_the_time_to_live_ends_it_before_the_write(runs):
     for name in ("change-too-late", "reset-too-late", "set_task-too-late", "set_service-too-late", "hop-too-late"):
         assert (read(runs[name]).reason, read(runs[name]).wrote) == ("ttl", False)
+
+
+def test_every_code_of_the_design_is_in_some_pair():
+    assert {*DESIGN} - {pair.code for pair in pairs()} == set()
 
 
 def test_every_pair_has_a_scenario():
