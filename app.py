@@ -28,8 +28,16 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(name)
     from pwserver import create_app
+    from pwserver.core.errors import PwserverError
 
-    globals()["app"] = create_app()
+    try:
+        globals()["app"] = create_app()
+    except PwserverError as error:
+        if Path(sys.argv[0]).name != "flask":
+            raise
+        from pwserver.cli.output import CannotStart
+
+        raise CannotStart(error.user_message) from None  # words on the command line, no trace
     return globals()["app"]
 
 

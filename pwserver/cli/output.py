@@ -38,6 +38,12 @@ class Away(PwserverError):
     """What the command needs does not run or is not there."""
 
 
+class CannotStart(click.ClickException):
+    """The application itself does not start, as with a wrong master key."""
+
+    exit_code = int(Exit.AWAY)
+
+
 class Out:
     """Where a command's answer goes: lines for people, or one JSON object."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pwserver import cli
 from pwserver.lab import defaults, truth
 from pwserver.services import users
 from tests.cli.conftest import BACKUP, LAB_ADMINISTRATOR, Console, LabHere, make_app
-from tests.conftest import dispose
+from tests.conftest import MASTER, dispose, make_tables
 
 pytestmark = pytest.mark.enable_socket
 
@@ -115,8 +116,6 @@ def test_a_user_with_a_password_of_their_own_is_never_echoed(console: Console) -
 
 def test_the_first_user_by_command_line_finds_a_whole_house(tmp_path: Path) -> None:
     app = make_app(tmp_path / "empty")
-    from tests.conftest import make_tables
-
     with app.app_context():
         make_tables()
     console = Console(app)
@@ -218,18 +217,31 @@ def test_without_a_database_the_words_say_which_folder(tmp_path: Path) -> None:
     dispose(app)
 
 
-def test_the_real_program_finds_its_instance_by_the_environment(instance: Path, lab: LabHere) -> None:
-    """A process of its own, as typed in a shell: the app is found without any file of settings."""
-    from tests.conftest import MASTER
+def test_with_another_master_key_the_words_say_so_and_no_trace(instance: Path) -> None:
+    other = base64.b64encode(bytes(32)).decode()
+    told = flask(instance, "sync", "status", key=other)
+    assert (told.returncode, told.stdout) == (4, b"")
+    assert b"does not open with this master key" in told.stderr
+    assert b"Traceback" not in told.stderr
+    assert other.encode() not in told.stderr
 
-    project = Path(__file__).parent.parent.parent
-    told = subprocess.run(
-        [str(Path(sys.executable).parent / "flask"), "lab", "holds", "LAB-02", "Administrator", "--json"],
-        cwd=project,
-        env={"PWSERVER_INSTANCE": str(instance), "PWSERVER_MASTER_KEY": MASTER, "PATH": "/usr/bin:/bin"},
-        input=defaults.password(truth.DEFAULT_SEED, "lab").encode(),
+
+def test_the_real_program_finds_its_instance_by_the_environment(instance: Path, lab: LabHere) -> None:
+    told = flask(
+        instance, "lab", "holds", "LAB-02", "Administrator", "--json",
+        stdin=defaults.password(truth.DEFAULT_SEED, "lab"),
+    )  # fmt: skip
+    assert (told.returncode, json.loads(told.stdout)) == (0, {"holds": True}), told.stderr
+
+
+def flask(instance: Path, *arguments: str, key: str = MASTER, stdin: str = "") -> subprocess.CompletedProcess[bytes]:
+    """A process of its own, as typed in a shell: the app is found without any file of settings."""
+    return subprocess.run(
+        [str(Path(sys.executable).parent / "flask"), *arguments],
+        cwd=Path(__file__).parent.parent.parent,
+        env={"PWSERVER_INSTANCE": str(instance), "PWSERVER_MASTER_KEY": key, "PATH": "/usr/bin:/bin"},
+        input=stdin.encode(),
         capture_output=True,
         timeout=50,
         check=False,
     )
-    assert (told.returncode, json.loads(told.stdout)) == (0, {"holds": True}), told.stderr
