@@ -11,7 +11,17 @@ from typing import Any
 
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
-from pwserver.models import AgentScope, Entry, EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncLink, SyncRun, new_id
+from pwserver.models import (
+    AgentScope,
+    Entry,
+    EntryVersion,
+    LinkAttempt,
+    LinkMaybe,
+    SyncAgent,
+    SyncLink,
+    SyncRun,
+    new_id,
+)
 from pwserver.services import entries, sync, values
 from pwserver.services.sync import status
 from pwserver.services.sync.requeue import add_run
@@ -25,12 +35,12 @@ MACHINES = [f"LAB-{number:02}" for number in range(1, 42)]
 def agent(name: str = "LAB-01", state: str = "approved", *, scoped: bool = True, linked: bool = True) -> SyncAgent:
     """A Windows agent that reaches the lab, with a login and a linked credential of its own."""
     cast = Cast()
-    credentials = [
-        entries.create_entry(
-            cast.olivia, cast.vault, entries.Settings(f"{name} {user}", "generic", user, ""), Secret(f"secret of {user}")
-        ).id
-        for user in (f"{name}\\svc-psrv", "CORP\\svc-pwagent")
-    ]
+
+    def credential(user: str) -> str:
+        settings = entries.Settings(f"{name} {user}", "generic", user, "")
+        return entries.create_entry(cast.olivia, cast.vault, settings, Secret(f"secret of {user}")).id
+
+    credentials = [credential(user) for user in (f"{name}\\svc-psrv", "CORP\\svc-pwagent")]
     with write() as session:
         row = SyncAgent(
             id=new_id(), name=name, transport="winrm", machine=name, host="127.0.0.1", port=5986, pin=PIN, state=state,
@@ -149,7 +159,7 @@ def run(entry: Entry, kind: str = "change", state: str = "running", **columns: A
     found, at = sync.chain_of(entry), now()
     assert found is not None
     with write() as session:
-        values_of = {"requested_at": at, "due_at": at, "requested_by": Cast().olivia.id, "by_person": True} | columns
+        values_of = {"requested_at": at, "due_at": at, "requested_by": Cast().olivia.id} | columns
         row = add_run(session, found.id, kind, **values_of)
         row.state, row.started_at, row.fence = state, at, 1
         session.flush()
@@ -171,6 +181,17 @@ def attempt(
         session.flush()
         status.refresh(session, row.chain_id)
     return made
+
+
+def finish_attempts(entry: Entry, outcome: str = "applied") -> None:
+    """Ends what is open, as its worker would."""
+    found = sync.chain_of(entry)
+    assert found is not None
+    with write() as session:
+        for open_one in session.scalars(db.select(LinkAttempt).where(LinkAttempt.outcome.is_(None))):
+            open_one.outcome, open_one.finished_at = outcome, now()
+        session.flush()
+        status.refresh(session, found.id)
 
 
 def out_of_sync() -> Entry:
