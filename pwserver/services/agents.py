@@ -19,19 +19,16 @@ from pwserver.extensions import db
 from pwserver.models import AgentScope, AppUser, Entry, Membership, SyncAgent, SyncChain, Vault, new_id
 from pwserver.services import entries, vaults
 from pwserver.services.audit import record
+from pwserver.services.sync.credentials import is_usable
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
 from pwserver.services.values import AnySession
 
+usable = is_usable
 THIS_SERVER = "This server"
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,45}")
 _MACHINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _PIN = re.compile(r"[0-9a-f]{64}")
-
-
-def usable(agent: SyncAgent) -> bool:
-    """Approved, and tested since its address, pin, login or linked credential changed; SSH from here needs no test."""
-    return agent.state == "approved" and (agent.transport == "ssh" or agent.health != Health.UNTESTED)
 
 
 def everyone() -> list[SyncAgent]:
@@ -114,7 +111,9 @@ def change_address(
             row.state = "pending"
         reach = [name for name in row.allowed_machines if name.casefold() != row.machine.casefold()]
         row.host, row.port, row.machine, row.pin, row.allowed_machines = host, port, machine, pin, [machine, *reach]
-        _untested(session, row, told_sid=before["pin"] == pin)
+        if before["pin"] != pin:
+            row.machine_sid = ""
+        _untested(session, actor, row, "address" if before["pin"] == pin else "certificate")
         facts = {"before": before, "host": host, "port": port, "machine": machine, "pin": pin}
         record(session, actor, "agent.address_changed", subject=row.name, facts=facts)
 
@@ -269,16 +268,17 @@ def _set_credential(actor: AppUser, agent: SyncAgent, which: str, entry_id: str,
             raise Invalid("This password has no user name to log on with.", field=column)
         before = getattr(row, f"{which}_entry")
         setattr(row, column, entry.id if entry else None)
-        _untested(session, row)
+        _untested(session, actor, row, "login" if which == "login" else "linked credential")
         facts = {"before": before.name if before else "", "now": entry.name if entry else ""}
         record(session, actor, f"agent.{which}_changed", subject=row.name, facts=facts)
 
 
-def _untested(session: AnySession, row: SyncAgent, *, told_sid: bool = True) -> None:
+def _untested(session: AnySession, actor: AppUser | None, row: SyncAgent, what: str) -> None:
+    """It needs its test again, and the history of every password that uses it says so (rule 34)."""
     if row.transport != "ssh":
         row.health, row.health_text, row.health_since = Health.UNTESTED, "", now()
-    if not told_sid:
-        row.machine_sid = ""
+    for entry in session.scalars(select(Entry).join(SyncChain).where(SyncChain.agent_id == row.id)):
+        record(session, actor, "agent.changed", entry=entry, facts={"agent": row.name, "what": what})
     session.flush()
     refresh_chains(session, row)
 

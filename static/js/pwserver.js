@@ -15,7 +15,8 @@
     if (!navigator.clipboard) { say("This browser does not let the page copy. Select the password and copy it."); return false; }
     try { await navigator.clipboard.writeText(text); } catch { say("The browser did not allow copying. Select the password and copy it."); return false; }
     clearTimeout(clipboardTimer);
-    clipboardTimer = setTimeout(() => navigator.clipboard.writeText("").catch(() => {}), 30000);
+    /* Just before the page that shows a value without htmx leaves by itself. */
+    clipboardTimer = setTimeout(() => navigator.clipboard.writeText("").catch(() => {}), 29000);
     return true;
   };
   const copied = (panel) => {

@@ -15,6 +15,7 @@ from pwserver.services import agent_test, agents, entries, vaults
 from pwserver.services.agent_test import Contact
 from pwserver.services.agent_test import test_agent as check_agent
 from pwserver.services.sync import accounts
+from pwserver.services.sync.credentials import is_usable
 from tests.conftest import Cast, Clock
 from tests.lab_wire.kit import Lab, certificate_folder, lab
 from tests.web.things import PIN, add_agent, add_chain
@@ -36,7 +37,7 @@ def with_login(cast: Cast, agent: SyncAgent, user: str = "svc-psrv", value: str 
 def test_a_new_agent_waits_and_reaches_itself_only(ctx: Flask, cast: Cast) -> None:
     agent = pending(cast)
     assert (agent.name, agent.state, agent.allowed_machines) == ("BRANCH-07", "pending", ["BRANCH-07"])
-    assert not agents.usable(agent)
+    assert not is_usable(agent)
     with pytest.raises(Invalid, match="login first"):
         agents.approve(cast.ada, agent, row_version=agent.row_version)
 
@@ -113,11 +114,20 @@ def test_another_certificate_needs_approval_again(ctx: Flask, cast: Cast) -> Non
     agent = with_login(cast, pending(cast))
     agents.approve(cast.ada, agent, row_version=agent.row_version)
     check_agent(cast.ada, agent, lambda contact, login: Evidence("BRANCH-07", machine_sid="S-1-5-21-1"))
-    assert agents.usable(agent)
+    assert is_usable(agent)
     agents.change_address(cast.ada, agent, "10.7.0.32", 5986, "BRANCH-07", PIN, row_version=agent.row_version)
-    assert (agent.state, agent.health, agents.usable(agent)) == ("approved", Health.UNTESTED, False)
+    assert (agent.state, agent.health, is_usable(agent)) == ("approved", Health.UNTESTED, False)
     agents.change_address(cast.ada, agent, "10.7.0.32", 5986, "BRANCH-07", OTHER_PIN, row_version=agent.row_version)
     assert (agent.state, agent.health, agent.machine_sid) == ("pending", Health.UNTESTED, "")
+
+
+def test_the_owners_of_its_passwords_are_told_in_their_history(ctx: Flask, cast: Cast) -> None:
+    chain = add_chain()
+    agent = db.session.get_one(SyncAgent, chain.agent_id)
+    agents.change_address(cast.ada, agent, "10.7.0.99", 5986, "LAB-01", OTHER_PIN, row_version=agent.row_version)
+    told = db.session.scalars(db.select(Event).filter_by(entry_id=cast.entry.id, verb="agent.changed")).one()
+    assert told.facts == {"agent": "LAB-01", "what": "certificate"}
+    assert db.session.get_one(SyncChain, chain.id).status == "agent_disabled"
 
 
 def test_disabling_shows_on_its_passwords_at_once(ctx: Flask, cast: Cast) -> None:
@@ -273,5 +283,5 @@ def test_words_say_what_happened_without_the_machines_secret(ctx: Flask) -> None
 def test_this_server_is_made_once(ctx: Flask, cast: Cast) -> None:
     first = agents.ensure_this_server().id
     assert agents.ensure_this_server().id == first
-    assert agents.usable(agents.ensure_this_server())
+    assert is_usable(agents.ensure_this_server())
     assert entries.find_entry("computer lab", "LAB ADMINISTRATOR") is not None

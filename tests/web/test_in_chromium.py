@@ -187,6 +187,13 @@ WALK = [
     "/agents/{agent_id}/address",
     "/account",
     "/account/password",
+    "/",
+    "/runs",
+    "/runs/{run_id}",
+    "/passwords/{entry_id}/synchronization",
+    "/passwords/{entry_id}/change",
+    "/passwords/{entry_id}/history",
+    "/passwords/{entry_id}/links/new",
 ]
 
 

@@ -32,6 +32,13 @@ PAGES = {
         "/passwords/{entry_id}/trash",
         "/users",
         "/nowhere",
+        "/",
+        "/runs",
+        "/runs/{run_id}",
+        "/passwords/{entry_id}/synchronization",
+        "/passwords/{entry_id}/change",
+        "/passwords/{entry_id}/history",
+        "/passwords/{entry_id}/links/new",
     ],
     "ada": ["/users", "/users/new", "/agents", "/agents/new", "/agents/{agent_id}", "/agents/{agent_id}/address"],
 }
