@@ -10,7 +10,7 @@ import pytest
 from pwserver.connectors import contract, scripts
 from pwserver.connectors.contract import OPERATIONS
 from pwserver.lab import engine_mind
-from tests.scripts.scenarios import HOSTILE, SERVICE, TASK, Scenario, account, fault
+from tests.scripts.scenarios import HOSTILE, NEW, SERVICE, TASK, Scenario, account, fault
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
 
@@ -106,3 +106,20 @@ def test_an_engine_without_the_serializer_gets_one(engine, tmp_path):
     )
     done = subprocess.run([engine, "-File", str(tmp_path / "try.ps1")], capture_output=True, timeout=60, check=True)
     assert json.loads(done.stdout) == json.loads(text) | {"ttl": 5}
+
+
+@pytest.mark.parametrize(("waits_s", "applied"), [(5, True), (120, False)])
+def test_a_hand_over_that_arrives_late_is_applied_only_within_its_time(engine, waits_s, applied):
+    """The line broke after the hand-over; the second machine starts later. Past its time to live it writes nothing."""
+    one = Scenario("late", "change", "LAB-02", hop={}, prepare=fault(f"late:{waits_s}"), ttl_ms=60_000)
+    lab, output, _ = start(one)
+    answer = contract.read_answer(output, attempt="attempt-late", op="change")
+    assert (answer.stage, answer.reason) == ("hop", "hop_broken")
+    assert lab.password() == lab.passwords["LAB-02\\Administrator"]
+    [(seconds, function)] = lab.waiting
+    assert seconds == waits_s
+    lab.clock.move(seconds=waits_s)
+    late_output, _ = function()
+    late = contract.read_answer(late_output, attempt="attempt-late", op="change")
+    assert late.reason == ("" if applied else "ttl")
+    assert (lab.password() == NEW) is applied
