@@ -172,6 +172,8 @@ class Denied:
     why: Why
     reason: str = ""
     safe_at: datetime | None = None
+    since_sent: bool = False
+    """REFUSED_BEFORE: the account refused this value after it was last sent there, so it is not there."""
 
 
 @dataclass(frozen=True, slots=True)

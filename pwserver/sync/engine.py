@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from pwserver.connectors.base import Answer, Outcome
+from pwserver.connectors.base import Answer, Key, Outcome
 from pwserver.core.states import LinkState
 from pwserver.core.timing import Timing
 from pwserver.sync import settle
@@ -258,7 +258,11 @@ class Walk:
         def after(attempt: Attempt, outcome: Outcome, at: datetime) -> After:
             return settle.after_probe_logon(link, version, moved, outcome, at, self.timing)
 
-        self._attempt(link, Step.PROBE, after, "verify", version=version)
+        def refused_since(reason: str) -> After:
+            refused = Outcome(Answer.REFUSED, reason, spent=frozenset({Key.TARGET}))
+            return settle.after_probe_logon(link, version, moved, refused, self.plan.now, self.timing)
+
+        self._attempt(link, Step.PROBE, after, "verify", version=version, refused_since=refused_since)
 
     # -- tests (rules 25 to 27)
 
@@ -367,6 +371,7 @@ class Walk:
         *,
         version: str | None = None,
         old: str | None = None,
+        refused_since: Callable[[str], After] | None = None,
     ) -> Outcome | None:
         """Reach → intent → one call → outcome. None when nothing was sent; the link then says why."""
         target = self.journal.reach(link)
@@ -375,7 +380,10 @@ class Walk:
             return None
         attempt = self.journal.intent(link, step, target, version, old)
         if isinstance(attempt, Denied):
-            self._denied(link, step, attempt)
+            if attempt.since_sent and refused_since is not None:
+                self._note(link, refused_since(attempt.reason))  # the answer is known: no second wrong logon for it
+            else:
+                self._denied(link, step, attempt)
             return None
         if callable(how):
             outcome = how(target, attempt)

@@ -70,6 +70,18 @@ def refusal(session: Session, key: str, digest: str) -> AccountAnswer | None:
     return session.scalar(select(AccountAnswer).filter_by(key=key, digest=digest, accepted=False))
 
 
+def was_sent_since(session: Session, link_id: str, version_id: str | None, at: datetime) -> bool:
+    """Whether this link was sent this version since ``at``, and took it or may have taken it."""
+    sent = select(LinkAttempt.id).where(
+        LinkAttempt.link_id == link_id,
+        LinkAttempt.version_id == version_id,
+        LinkAttempt.step.in_(("change", "reset")),
+        LinkAttempt.outcome.in_(("applied", "unknown")),
+        LinkAttempt.intent_at >= at,
+    )
+    return session.scalar(sent.limit(1)) is not None
+
+
 def is_accepted(session: Session, key: str, digest: str) -> bool:
     return session.scalar(select(AccountAnswer.accepted).filter_by(key=key, digest=digest)) is True
 

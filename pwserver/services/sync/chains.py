@@ -262,6 +262,8 @@ def restore_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
             return
         if not row.is_account and not session.get_one(SyncLink, row.account_link_id).active:
             raise Invalid("Its account is no longer in this chain. Add the account first.")
+        if row.account_key:
+            row.account_key = key_of(session, row.account_key)  # its target may have told who it is meanwhile
         refuse_second(session, row.kind, row.account_key or row.place_key or "", besides=row.id)
         row.active = True
         row.position = (

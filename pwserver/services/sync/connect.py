@@ -17,7 +17,7 @@ class Connections:
 
     def __init__(self, open_session: Callable[[AgentAddress, Credential], AgentSession] = AgentSession) -> None:
         self._open = open_session
-        self._sessions: dict[str, Any] = {}
+        self._sessions: dict[str, tuple[Credential, Any]] = {}
 
     def __call__(self, place: Place, login: Credential | None, linked: Credential | None) -> Connector:
         settings = LINK_KINDS[place.kind].settings.model_validate(place.settings)
@@ -36,12 +36,17 @@ class Connections:
         return connector
 
     def _session(self, place: Place, login: Credential) -> Any:
-        if place.agent_id not in self._sessions:
-            address = AgentAddress(place.agent_host, place.agent_port, place.agent_pin, place.agent_machine)
-            self._sessions[place.agent_id] = self._open(address, login)
-        return self._sessions[place.agent_id]
+        kept = self._sessions.get(place.agent_id)
+        if kept is not None and kept[0] == login:
+            return kept[1]
+        if kept is not None:  # its own chain changed the login: proved by a new session, the old one would send the old
+            kept[1].close()
+        address = AgentAddress(place.agent_host, place.agent_port, place.agent_pin, place.agent_machine)
+        session = self._open(address, login)
+        self._sessions[place.agent_id] = (login, session)
+        return session
 
     def close(self) -> None:
-        for session in self._sessions.values():
+        for _, session in self._sessions.values():
             session.close()
         self._sessions.clear()

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.kinds import LINK_KINDS
+from pwserver.connectors.windows import same_machine
 from pwserver.models import Entry, EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services.sync.accounts import account_name, key_of, key_of_login
 from pwserver.sync.chain import NotNow
@@ -75,18 +76,16 @@ def typed(session: Session, user_name: str, machine: str) -> Login:
 def bind(
     session: Session, entry_id: str, machine: str, using_chain: str, at: datetime, busy_for: float
 ) -> Login | NotNow:
-    """The version its own link on that machine holds, else current; not while it may hold two, or is being written."""
+    """The version its own link on that machine holds, or starts from, else current; not while it may hold two, or is
+    being written, unless it is its own chain that asks (an agent's login: see ``Reacher``)."""
     entry = session.get_one(Entry, entry_id)
     chain_id = session.scalar(select(SyncChain.id).where(SyncChain.entry_id == entry_id))
     version_id = None
-    if chain_id is not None and chain_id != using_chain:
-        if is_moving(session, chain_id):
+    if chain_id is not None:
+        if chain_id != using_chain and is_moving(session, chain_id):
             return NotNow("credential_busy", at + timedelta(seconds=6 * busy_for))
-        version_id = session.scalar(
-            select(SyncLink.holds_version_id).where(
-                SyncLink.chain_id == chain_id, SyncLink.active, SyncLink.is_account, SyncLink.machine == machine
-            )
-        )
+        own = own_link(session, chain_id, machine)
+        version_id = own and (own.holds_version_id or own.starts_from_version_id)
     version_id = version_id or session.scalar(
         select(EntryVersion.id).where(EntryVersion.entry_id == entry_id, EntryVersion.stage == "current")
     )
@@ -96,6 +95,17 @@ def bind(
     if entry.domain and "\\" not in user:
         user = f"{entry.domain}\\{user}"
     return Login(entry_id, version_id, user, key_of_login(session, entry, machine))
+
+
+def own_link(session: Session, chain_id: str, machine: str) -> SyncLink | None:
+    """The account link of a credential's own chain on a machine, however its name is spelled there."""
+    links = session.scalars(
+        select(SyncLink)
+        .where(SyncLink.chain_id == chain_id, SyncLink.active, SyncLink.is_account)
+        .order_by(SyncLink.position)
+        .execution_options(populate_existing=True)
+    )
+    return next((link for link in links if same_machine(link.machine, machine)), None)
 
 
 def is_moving(session: Session, chain_id: str) -> bool:

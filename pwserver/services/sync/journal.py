@@ -163,11 +163,13 @@ class SqlJournal:
         """The lock-out budget (rule 22): which tries have to be reserved, or why nothing may be sent."""
         reserved = []
         for each in tries:
-            if each.digest and (refusal := accounts.refusal(session, each.key, each.digest)):
+            refusal = accounts.refusal(session, each.key, each.digest) if each.digest else None
+            if refusal and not self._set_since(session, link, each.version, refusal.at):
                 if each.role != Key.TARGET:
                     return Denied(Why.LOGIN_REFUSED, refusal.reason)
-                if not link.asked and not self._set_since(session, link, each.version, refusal.at):
-                    return Denied(Why.REFUSED_BEFORE, refusal.reason)
+                if not link.asked:
+                    sent = accounts.was_sent_since(session, link.id, each.version, link.unknown_since or at)
+                    return Denied(Why.REFUSED_BEFORE, refusal.reason, since_sent=sent)
             own = each.role == Key.TARGET and step != Step.SET
             if not own and each.digest and accounts.is_accepted(session, each.key, each.digest):
                 continue  # our login, or the value a place stores: accepted before, so it costs no wrong logon
@@ -189,14 +191,7 @@ class SqlJournal:
     def _set_since(session: Session, link: Link, version: str | None, refused_at: datetime) -> bool:
         """Whether a value was sent to this account, and applied or perhaps applied, since the account refused it: the
         refusal tells nothing of today."""
-        sent = select(LinkAttempt.id).where(
-            LinkAttempt.link_id == link.id,
-            LinkAttempt.version_id == version,
-            LinkAttempt.step.in_(WRITES),
-            LinkAttempt.outcome.in_(("applied", "unknown")),
-            LinkAttempt.intent_at >= refused_at,
-        )
-        return link.is_account and session.scalar(sent.limit(1)) is not None
+        return link.is_account and accounts.was_sent_since(session, link.id, version, refused_at)
 
     def _add(
         self,
@@ -336,9 +331,13 @@ class SqlJournal:
         with write() as session:
             self._hold(session)
             row = session.get_one(SyncLink, link.id, populate_existing=True)
+            settled = set(link.maybe) - set(after.maybe)
             unchanged = (row.state, row.reason, row.next_try_at) == (after.state, after.reason, after.next_try_at)
-            if unchanged:
+            if unchanged and not settled:
                 return
+            session.execute(delete(LinkMaybe).where(LinkMaybe.link_id == row.id, LinkMaybe.version_id.in_(settled)))
+            if after.forget_proof:
+                _forget_proof(row)
             if (row.state, row.reason) != (after.state, after.reason):
                 row.state_since = now()
             row.state, row.reason, row.next_try_at = after.state, after.reason, after.next_try_at
@@ -422,9 +421,7 @@ def project(session: Session, row: SyncLink, attempt: Attempt, outcome: Outcome,
     if not after.maybe and session.scalar(select(LinkMaybe.version_id).where(LinkMaybe.link_id == row.id).limit(1)):
         row.state, row.reason, row.next_try_at = LinkState.UNKNOWN, "corrected", None
     if after.forget_proof:
-        row.proof_version_id = row.proof_means = row.proof_host = row.proof_stamp = None
-        row.proof_rev = None
-        row.proved_at = row.logon_at = None
+        _forget_proof(row)
     if after.proof is not None:
         proof = after.proof
         row.proof_version_id, row.proof_rev, row.proof_means = proof.version, proof.rev, proof.means
@@ -439,6 +436,12 @@ def project(session: Session, row: SyncLink, attempt: Attempt, outcome: Outcome,
         row.told_machine_sid = evidence.machine_sid or row.told_machine_sid
         row.told_account_sid = evidence.account_sid or row.told_account_sid
     session.flush()
+
+
+def _forget_proof(row: SyncLink) -> None:
+    row.proof_version_id = row.proof_means = row.proof_host = row.proof_stamp = None
+    row.proof_rev = None
+    row.proved_at = row.logon_at = None
 
 
 def _keep_policy(session: Session, row: SyncLink, evidence: Evidence) -> None:

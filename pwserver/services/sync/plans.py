@@ -129,8 +129,9 @@ def to_link(
     clicked = run.clicked_at
     steps = [attempt for attempt in tried if attempt.step != "prove"]
     last = steps[-1] if steps else None
-    settled = last is not None and last.step == "probe" and not maybe
-    proved = [attempt for attempt in tried if attempt.step == "prove" and attempt.outcome]
+    # A probe that found neither value leaves the link refused: a person decides, this run does not try on.
+    settled = last is not None and last.step == "probe" and not maybe and row.state != "refused"
+    proved = [attempt for attempt in tried if attempt.step == "prove" and attempt.code != "worker_died"]
     return Link(
         id=row.id,
         position=row.position,

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import monotonic
 from typing import Any, Protocol
 
+from sqlalchemy import select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.base import Answer, Call, Connector, Credential, Evidence, Key, Outcome, ask
 from pwserver.core.secrets import Sealed, Secret, bound_to
 from pwserver.core.timing import Timing
 from pwserver.extensions import db
-from pwserver.models import EntryVersion, Override, SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.models import EntryVersion, LinkMaybe, Override, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services.keys import keyring
-from pwserver.services.sync import credentials
+from pwserver.services.sync import accounts, credentials
 from pwserver.services.sync.accounts import Try
 from pwserver.services.sync.credentials import Login, Ways
 from pwserver.services.transaction import end_read
@@ -85,9 +86,10 @@ class Bound:
                 tries.append(Try(role, login.key, digest, login.version_id))
         return tries
 
-    def digest(self, key: str, version: str) -> str:
+    @classmethod
+    def digest(cls, key: str, version: str) -> str:
         """The keyed digest under which ``key``'s answer to this version is remembered."""
-        return self._digest(key, _open(version))
+        return cls._digest(key, _open(version))
 
     @staticmethod
     def _digest(key: str, value: Secret) -> str:
@@ -167,6 +169,9 @@ class Reacher:
         agent = session.get_one(SyncAgent, session.get_one(SyncChain, link.chain_id).agent_id, populate_existing=True)
         ticked = run.kind == "override" and (run.scope is None or link.id in run.scope)
         ways = credentials.ways_to(session, link, agent, at, self.timing.busy_account)
+        entry_id = session.scalar(select(SyncChain.entry_id).where(SyncChain.id == link.chain_id))
+        if isinstance(ways, Ways) and ways.login and agent.login_entry_id == entry_id:
+            ways = replace(ways, login=self._own_login(session, ways.login, link.chain_id, agent.machine))
         open_typed = None
         if ticked and (name := self._typed_user(link.machine)):
             typed = credentials.typed(session, name, link.machine)
@@ -189,6 +194,25 @@ class Reacher:
             timing=self.timing,
             open_typed=open_typed,
         )
+
+    @staticmethod
+    def _own_login(session: Session, login: Login, chain_id: str, machine: str) -> Login:
+        """A chain that changes the login it works with: while it may hold two values the one sent last is tried, and
+        once that was refused the one before (rule 33)."""
+        link = credentials.own_link(session, chain_id, machine)
+        if link is None:
+            return login
+        candidates = session.scalars(
+            select(EntryVersion.id)
+            .join(LinkMaybe, LinkMaybe.version_id == EntryVersion.id)
+            .where(LinkMaybe.link_id == link.id)
+            .order_by(EntryVersion.number.desc())
+        )
+        for version_id in candidates.all():
+            refusal = accounts.refusal(session, login.key, Bound.digest(login.key, version_id))
+            if refusal is None or accounts.was_sent_since(session, link.id, version_id, refusal.at):
+                return replace(login, version_id=version_id)
+        return login
 
     def _login_only(self, session: Session, link: SyncLink, agent: SyncAgent, at: datetime) -> Login | None:
         if agent.login_entry_id is None:
