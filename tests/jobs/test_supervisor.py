@@ -36,12 +36,13 @@ class Running:
         self.env = {"PWSERVER_INSTANCE": str(instance), "PWSERVER_PORT": str(self.port), "PWSERVER_TIMING": "fast"}
         self.out = instance / "console.txt"
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        self.out.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         code = (
             f"import os, sys; os.dup2(os.open({str(self.out)!r}, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)\n"
-            "from pwserver.supervisor import main; sys.exit(main([]))"
+            "from pwserver.supervisor import main; sys.exit(main(sys.argv[1:]))"
         )
-        return self.spawn("-c", code, env=self.env)
+        return self.spawn("-c", code, *arguments, env=self.env)
 
     def state(self) -> dict[str, Any]:
         return supervisor.running(self.instance)
