@@ -5,7 +5,7 @@ PYTEST := $(VENV)/python -m pytest
 SLOW := not engine and not sshd and not browser and not sweep
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-quick lint develop lock clean
+.PHONY: help demo run test test-quick lint develop lock clean kills scripts
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ lint: develop ## import-linter, ruff, mypy, djlint
 	@$(VENV)/ruff check .
 	@$(VENV)/mypy
 	@$(VENV)/djlint templates --lint --quiet
+
+kills: develop ## kill -9 of every process while a machine is being written; prints one JSON object
+	@$(VENV)/python -m tests.jobs.kills
+
+scripts: develop ## every script in a PowerShell engine (PWSERVER_LAB_POWERSHELL or pwsh); prints one JSON object
+	@$(VENV)/python -m tests.scripts.report
 
 develop: # the environment with what tests and checks need
 	@$(PYTHON) app.py --prepare-develop
