@@ -106,6 +106,13 @@ class Machine(RuleBasedStateMachine):
         self._ask(lambda: sync.approve(self.scene.person(), self.scene.entry(key), form))
 
     @rule(key=entries)
+    def click_and_click_again(self, key: str) -> None:
+        """A person at 2 a.m. who does not believe it."""
+        for _ in range(3):
+            self._ask(lambda: sync.retest(self.scene.person(), self.scene.entry(key)))
+            self._work([], None)
+
+    @rule(key=entries)
     def give_up(self, key: str) -> None:
         self._ask(lambda: sync.give_up(self.scene.person(), self.scene.entry(key)))
 
@@ -277,7 +284,9 @@ class Machine(RuleBasedStateMachine):
         for link in sync.active_links(chain):
             assert link.proved_at is not None
             if chain.recheck_at and chain.recheck_at > now():
-                assert now() - link.proved_at < timedelta(seconds=build.EXACT.proof_fresh), "a proof too old for a green"
+                assert now() - link.proved_at < timedelta(seconds=build.EXACT.proof_fresh), (
+                    "a proof too old for a green"
+                )
             if link.is_account:
                 account = self.world.accounts[self._account(link)]
                 by_hand = account.foreign_at is not None and link.proved_at and account.foreign_at > link.proved_at

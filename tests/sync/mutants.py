@@ -1,4 +1,4 @@
-"""Engines and journals with one guarantee taken out. Each has to be caught by the machine, or the machine proves nothing."""
+"""Engines and journals with one guarantee taken out. Each has to be caught by the machine, or it proves nothing."""
 
 from __future__ import annotations
 
