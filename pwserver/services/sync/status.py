@@ -209,7 +209,8 @@ def _incident(session: Session, chain: SyncChain, status: Status, facts: Facts, 
     under way, or switched off."""
     found = session.scalar(select(Incident).where(Incident.chain_id == chain.id, Incident.closed_at.is_(None)))
     if status == Status.OUT_OF_SYNC:
-        silent = all(link.state not in BAD for link in facts.links)
+        # A place skipped because its account's machine is off, and an unknown that is being probed, wait for nobody.
+        silent = all(link.state not in (LinkState.REFUSED, LinkState.BLOCKED) for link in facts.links)
         kind = "unreachable" if silent else "needs_override"
         if found is None:
             delay = timedelta(minutes=15) if silent else timedelta(0)
