@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import pty
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +24,8 @@ from tests.conftest import MASTER, dispose, make_tables
 
 pytestmark = pytest.mark.enable_socket
 
+PROJECT = Path(__file__).parent.parent.parent
+FLASK = str(Path(sys.executable).parent / "flask")
 AGENT = {
     "name", "transport", "machine", "host", "port", "fingerprint", "state", "health", "health_text", "machines",
     "passwords", "last_contact_at",
@@ -234,11 +240,42 @@ def test_the_real_program_finds_its_instance_by_the_environment(instance: Path, 
     assert (told.returncode, json.loads(told.stdout)) == (0, {"holds": True}), told.stderr
 
 
+def test_at_a_terminal_a_password_is_asked_for_twice_and_never_shown(instance: Path) -> None:
+    secret = b"a sentence that nobody sees"
+    arguments = ["flask", "user", "add", "tina@northfield.example", "Tina Tonn", "--password"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(PROJECT)
+        environ = {"PWSERVER_INSTANCE": str(instance), "PWSERVER_MASTER_KEY": MASTER, "PATH": "/usr/bin:/bin"}
+        os.execve(FLASK, arguments, environ)
+    try:
+        shown = _read_until(terminal, b"Password: ")
+        os.write(terminal, secret + b"\n")
+        shown += _read_until(terminal, b"confirmation: ")
+        os.write(terminal, secret + b"\n")
+        shown += _read_until(terminal, b"was added.")
+    finally:
+        os.close(terminal)
+        os.waitpid(pid, 0)
+    assert secret not in shown
+    assert b"Tina Tonn" in shown
+
+
+def _read_until(terminal: int, words: bytes) -> bytes:
+    """What the program wrote, up to these words; fails after a while."""
+    seen, end = b"", time.monotonic() + 40
+    while words not in seen:
+        ready, _, _ = select.select([terminal], [], [], max(0, end - time.monotonic()))
+        assert ready, seen
+        seen += os.read(terminal, 4096)
+    return seen
+
+
 def flask(instance: Path, *arguments: str, key: str = MASTER, stdin: str = "") -> subprocess.CompletedProcess[bytes]:
     """A process of its own, as typed in a shell: the app is found without any file of settings."""
     return subprocess.run(
-        [str(Path(sys.executable).parent / "flask"), *arguments],
-        cwd=Path(__file__).parent.parent.parent,
+        [FLASK, *arguments],
+        cwd=PROJECT,
         env={"PWSERVER_INSTANCE": str(instance), "PWSERVER_MASTER_KEY": key, "PATH": "/usr/bin:/bin"},
         input=stdin.encode(),
         capture_output=True,
