@@ -54,6 +54,7 @@ class Supervisor:
         except BlockingIOError:
             say(f"Password Server runs already: {running(instance).get('url', self.config.url)}")
             return 0
+        (instance / STATE).unlink(missing_ok=True)  # of an instance that was killed
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         try:
