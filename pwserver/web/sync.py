@@ -99,7 +99,8 @@ def changes(entry: Entry) -> ResponseReturnValue:
     if request.args.get("since") == chain.mark:
         return "", 204
     known = dict(pair.split(":", 1) for pair in request.args.get("rows", "")[:MAX_ROWS].split(",") if ":" in pair)
-    whole = not chain.running or request.args.get("run") != (chain.run.id if chain.run else "")
+    run_id = chain.run.id if chain.run else ""
+    whole = not chain.running or request.args.get("live") != "1" or request.args.get("run") != run_id
     if whole or set(known) != set(chain.marks):
         return page(entry)
     changed = [link for link in chain.links if known[link.id] != chain.marks[link.id]]

@@ -13,12 +13,15 @@ from pwserver.core.secrets import Secret
 from pwserver.extensions import db
 from pwserver.models import Entry, EntryVersion, SyncRun
 from pwserver.services import sync
+from pwserver.services.sync import accounts
 from pwserver.services.sync.requests import NOTHING, UNDER_WAY
+from pwserver.services.transaction import now, write
 from tests.conftest import VALUE, Cast
 from tests.web import scenes
 from tests.web.conftest import Browser
 
 Of = Callable[[str], Browser]
+ROW = re.compile(r'id="link-([^"]+)" data-mark="([^"]+)"')
 NEW = "Next-93kq#Rezun-2"
 
 
@@ -135,7 +138,7 @@ def test_a_poll_gets_nothing_when_nothing_changed_then_only_the_changed_row_then
     entry_id = scene(scenes.changing)
     browser = browser_of("vera")
     page = browser.get(url(entry_id)).text
-    rows = re.findall(r'id="link-([^"]+)" data-mark="([^"]+)"', page)
+    rows = ROW.findall(page)
     assert len(rows) == 8
     asks = poll(page) + "&rows=" + ",".join(":".join(row) for row in rows)
     assert hx(browser, asks).status_code == 204
@@ -154,6 +157,24 @@ def test_a_poll_gets_nothing_when_nothing_changed_then_only_the_changed_row_then
     end = hx(browser, poll(text) + "&rows=")
     assert '<div id="sync">' in end.text
     assert 'id="poll"' not in end.text, "it stops asking"
+
+
+def test_a_page_that_saw_the_run_queued_gets_the_whole_tab_when_it_begins(
+    app: Flask, scene: Callable[..., str], browser_of: Of
+) -> None:
+    """It has no progress bar and no durations yet, so single rows would find no place in it."""
+    entry_id = scene(scenes.chain)
+    with app.app_context():
+        run_id = scenes.run(entry(), "change", "queued").id
+    browser = browser_of("vera")
+    page = browser.get(url(entry_id)).text
+    assert "about to begin" in page
+    asks = poll(page) + "&rows=" + ",".join(":".join(row) for row in ROW.findall(page))
+    with app.app_context(), write() as session:
+        session.get_one(SyncRun, run_id).state = "running"
+    began = hx(browser, asks).text
+    assert '<div id="sync">' in began
+    assert 'id="progress"' in began
 
 
 def test_a_poll_says_one_sentence_without_seconds(app: Flask, scene: Callable[..., str], browser_of: Of) -> None:
@@ -237,9 +258,6 @@ def test_retest_does_what_its_button_says(app: Flask, scene: Callable[..., str],
 def test_retest_over_the_budget_rests_with_the_reason_and_a_forged_click_sends_nothing(
     app: Flask, scene: Callable[..., str], browser_of: Of
 ) -> None:
-    from pwserver.services.sync import accounts
-    from pwserver.services.transaction import now, write
-
     entry_id = scene(scenes.chain, ["LAB-05"], places=False)
     with app.app_context():
         row = scenes.link(entry(), "LAB-05")

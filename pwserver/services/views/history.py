@@ -12,6 +12,8 @@ from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.states import STATUS, Row, Status, Tone
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, EntryVersion, Event
+from pwserver.services.views.runs import RESULTS
+from pwserver.services.views.said import counted
 
 ORIGINS = {
     "created": "first value",
@@ -111,6 +113,10 @@ class _Facts(dict[str, Any]):
             if isinstance(facts.get(side), dict):
                 self[side] = _place(facts[side])
         self["place"] = _place(facts)
+        if facts.get("result"):
+            self["result"] = RESULTS[facts["result"]].label.lower() if facts["result"] in RESULTS else facts["result"]
+        if isinstance(facts.get("links"), int):
+            self["links"] = counted(facts["links"], "link")
         if self.get("reason"):
             self["because"] = f"Reason: {self['reason']}"
 
@@ -142,8 +148,8 @@ VERBS: dict[str, str] = {
     "change.given_up": "{who} gave the change up",
     "run.cancelled": "{who} cancelled run {run}",
     "run.done": "Run {run} ended: {result}",
-    "sync.adopt": "{who} adopted {links} places (run {run})",
-    "sync.approve": "{who} approved an administrative override of {links} links (run {run}). {because}",
+    "sync.adopt": "{who} adopted {links} (run {run})",
+    "sync.approve": "{who} approved an administrative override of {links} (run {run}). {because}",
     "sync.disabled": "{who} turned synchronization off",
     "sync.enabled": "{who} turned synchronization on with {agent}",
     "sync.link_added": "{who} added {place}",

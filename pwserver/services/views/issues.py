@@ -57,6 +57,8 @@ def issue_of(chain: ChainView, entry: Entry) -> IssueView | None:
 
 def step_of(link: LinkView) -> str:
     """The next step of one link. Refused: a person decides. Blocked: our way in is repaired. Silent: nothing."""
+    if link.retries and link.state != LinkState.BLOCKED:
+        return ""
     if link.step in ("approve", "agent", "edit", "adopt"):
         return link.step
     return {LinkState.REFUSED: "approve", LinkState.BLOCKED: "agent", LinkState.WAITING: "retest"}.get(link.state, "")

@@ -81,6 +81,8 @@ class LinkView:
     restart_pending: bool = False
     ours: bool = False
     """Blocked because a login of ours was refused, not for another reason."""
+    retries: bool = False
+    """It is tried or read again by itself, at a time that is known."""
     outside: bool = False
     """It holds a password that somebody else set there."""
 
@@ -143,6 +145,7 @@ def link_view(link: SyncLink, around: Around) -> LinkView:
         can_down=link.position > 0 and number < len(around.links) and _may_swap(around.links, number, number - 1),
         restart_pending=link.restart_pending,
         ours=link.reason in OUR_LOGIN,
+        retries=link.next_try_at is not None,
         outside=link.reason in ("holds_another", "old_value_refused"),
     )
 

@@ -26,7 +26,7 @@ KINDS = {
 }
 RESULTS: dict[str, Row] = {
     "done": Row("Done", "ok", "check-circle-fill"),
-    "left": Row("Something is left", "bad", "x-octagon-fill", loud=True),
+    "left": Row("Not all in sync", "bad", "x-octagon-fill", loud=True),
     "cancelled": Row("Cancelled", "off", "stop-circle"),
     "superseded": Row("Replaced by a newer one", "off", "skip-forward-circle-fill"),
     "given_up": Row("Given up", "off", "dash-circle"),
@@ -99,6 +99,12 @@ class TraceView:
         return self.attempts[-1].look
 
     @property
+    def tries(self) -> str:
+        """How often it was tried; asking a machine who it is, to prove a credential, is no try."""
+        count = sum(1 for attempt in self.attempts if attempt.step != STEPS["prove"])
+        return counted(count, "try", "tries")
+
+    @property
     def words(self) -> str:
         return f"{counted(len(self.attempts), 'attempt')}, the last one: {self.look.label.lower()}"
 
@@ -131,8 +137,12 @@ class RunView:
         if not self.traces:
             return "Nothing has been sent to any machine yet." if self.active else "Nothing was sent to any machine."
         good = [trace for trace in self.traces if trace.look.tone == "ok"]
-        touched = counted(len(self.traces), "link")
-        words = [f"{len(good)} of {touched} it reached answered as it should."]
+        if len(good) < len(self.traces):
+            words = [f"{len(good)} of the {counted(len(self.traces), 'link')} it reached answered as it should."]
+        elif len(good) == 1:
+            words = ["The one link it reached answered as it should."]
+        else:
+            words = [f"All {len(good)} links it reached answered as they should."]
         for tone, said in TOLD.items():
             names = [trace.machine for trace in self.traces if trace.look.tone == tone]
             if names:
