@@ -137,7 +137,7 @@ class Keyring:
         try:
             box = AESGCM(self._derive(sealed.key_id, b"seal"))
             plain = box.decrypt(nonce, sealed.data[KEY_ID_BYTES + NONCE_BYTES :], aad)
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # moved or damaged; cut shorter than a nonce
             raise KeyringError() from None
         return Secret(plain.decode())
 

@@ -133,11 +133,15 @@ class Play:
 
     def correct(self, value: str, *machines: str, name: str = "lab") -> str:
         self.world.corrected.add(value)
-        run = sync.correct(self.olivia, self.entry(name), Secret(value), [self.link(each, name).id for each in machines])
+        run = sync.correct(
+            self.olivia, self.entry(name), Secret(value), [self.link(each, name).id for each in machines]
+        )
         assert run is not None
         return run.id
 
-    def approve(self, *machines: str, value: str = "keep", new: str = "", typed: str | None = None, name: str = "lab") -> str:
+    def approve(
+        self, *machines: str, value: str = "keep", new: str = "", typed: str | None = None, name: str = "lab"
+    ) -> str:
         links = [self.link(each, name) for each in machines]
         credentials = {}
         if typed is not None:
@@ -170,7 +174,7 @@ class Play:
         self.world.advance(seconds)
 
     def work(self, run_id: str, *, worker: str = "worker", crash: tuple[int, str] | None = None) -> bool:
-        """One pass. ``crash``: (n, before or after): dies at the n-th commit. True: it was taken and went on to its end."""
+        """One pass. ``crash``: (n, before or after): dies at the n-th commit. True: it was taken."""
         self.commits = 0
 
         def hook(where: str) -> None:
@@ -234,7 +238,7 @@ class Play:
 
     def link(self, machine: str, name: str = "lab", *, place: bool = False) -> SyncLink:
         chain = self.chain(name)
-        found = db.session.scalars(
+        return db.session.scalars(
             select(SyncLink)
             .where(
                 SyncLink.chain_id == chain.id, SyncLink.machine == machine, SyncLink.active,
@@ -242,7 +246,6 @@ class Play:
             )
             .execution_options(populate_existing=True)
         ).one()  # fmt: skip
-        return found
 
     def run(self, run_id: str) -> SyncRun:
         return db.session.get_one(SyncRun, run_id, populate_existing=True)

@@ -279,7 +279,7 @@ def test_typed_credentials_of_a_running_override_live_for_an_hour(synced: Play) 
 
 
 def test_an_override_whose_credentials_are_gone_never_goes_on_with_others(synced: Play) -> None:
-    """A crash, and an hour: what was typed is swept, and the machine is not reset by another credential in its place."""
+    """A crash, and an hour: what was typed is swept, and no other credential resets the machine in its place."""
     play = synced
     hand_changed(play)
     run = play.approve("LAB-02", typed="our login")

@@ -34,7 +34,9 @@ def test_a_worker_killed_at_any_commit_does_not_lose_the_new_password(play: Play
 
 @pytest.mark.parametrize("fault", ["crash_before", "crash_after", "crash_late", "cut_before", "cut_after", "late"])
 @pytest.mark.parametrize("at", [0, 1, 2, 3])
-def test_a_worker_or_line_that_dies_in_a_call_leaves_nothing_lost_and_nothing_stuck(play: Play, at: int, fault: str) -> None:
+def test_a_worker_or_line_that_dies_in_a_call_leaves_nothing_lost_and_nothing_stuck(
+    play: Play, at: int, fault: str
+) -> None:
     run = play.change("second")
     play.fault(*["none"] * at, fault)
     play.work(run)
@@ -42,7 +44,9 @@ def test_a_worker_or_line_that_dies_in_a_call_leaves_nothing_lost_and_nothing_st
     play.settle(hours=3)
     assert play.current() == "second" == play.truth(PRIMARY) == play.truth(OTHER)
     assert {place.value for place in play.world.places.values()} == {"second"}
-    assert play.status() == "in_sync", [(each.machine, each.state, each.reason) for each in sync.active_links(play.chain())]
+    assert play.status() == "in_sync", [
+        (each.machine, each.state, each.reason) for each in sync.active_links(play.chain())
+    ]
     assert sum(play.wrong_logons(each) for each in play.world.accounts) == 0
 
 

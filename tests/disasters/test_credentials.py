@@ -145,7 +145,9 @@ def test_a_session_of_the_old_login_is_not_used_after_the_login_was_changed() ->
         return opened[-1][1]
 
     connections = Connections(open_session)
-    place: Any = type("P", (), {"agent_id": "a", "agent_host": "h", "agent_port": 1, "agent_pin": "", "agent_machine": "m"})
+    place: Any = type(
+        "P", (), {"agent_id": "a", "agent_host": "h", "agent_port": 1, "agent_pin": "", "agent_machine": "m"}
+    )
     first = connections._session(place, Credential("u", Secret("one")))
     assert connections._session(place, Credential("u", Secret("one"))) is first
     second = connections._session(place, Credential("u", Secret("two")))
@@ -164,7 +166,9 @@ def test_an_account_that_another_chain_has_cannot_be_added(play: Play) -> None:
             play.olivia, play.entry("desk"), "remote_windows", {"machine": "lab-02", "user_name": "ADMINISTRATOR"},
             revision=play.chain("desk").revision,
         )  # fmt: skip
-    assert "lab" not in refused.value.user_message.replace("LAB", ""), "the chain that has it may be hidden from this person"
+    assert "lab" not in refused.value.user_message.replace("LAB", ""), (
+        "the chain that has it may be hidden from this person"
+    )
 
 
 def test_the_database_itself_refuses_a_second_active_link_of_an_account(play: Play) -> None:

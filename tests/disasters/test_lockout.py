@@ -53,7 +53,7 @@ def test_what_a_refused_login_stopped_is_due_by_itself_once_a_person_typed_the_r
 
 
 def test_a_waiting_change_takes_a_link_again_when_its_login_was_repaired(play: Play) -> None:
-    """Default Sync done; LAB-02's login refused; something else is silent, so the run waits: the repair is for it too."""
+    """Default Sync done, LAB-02's login refused, something else silent: the repair is for the waiting run too."""
     play.world.outside("LAB-02\\lab-adm", "changed outside", clock_back=False)
     run = play.change("second")
     play.fault("none", "none", "none", "unreachable")
@@ -218,7 +218,9 @@ def test_two_links_of_one_account_are_found_out_and_the_later_is_blocked(play: P
     assert (link.state, link.reason) == ("blocked", "another_link_has_account")
 
 
-def test_a_switched_off_machine_is_given_up_after_three_days_and_a_new_change_has_three_days_again(synced: Play) -> None:
+def test_a_switched_off_machine_is_given_up_after_three_days_and_a_new_change_has_three_days_again(
+    synced: Play,
+) -> None:
     play = synced
     play.world.faults.clear()
     run = play.change("third")

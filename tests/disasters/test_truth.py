@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from pwserver.connectors.base import Evidence, Means, Outcome, same_stamp
 from pwserver.connectors.base import Answer as Answers
+from pwserver.connectors.base import Evidence, Means, Outcome, same_stamp
 from pwserver.core.states import ChainFacts, LinkFacts, LinkState, Status, derive_status, is_fresh
 from pwserver.core.timing import NORMAL
 from pwserver.models import Event, Incident, SyncChain, SyncLink, SyncRun

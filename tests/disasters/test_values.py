@@ -220,7 +220,9 @@ def test_a_link_that_was_sent_a_value_and_died_keeps_it_when_sync_is_switched_of
     assert play.maybe(play.link("LAB-02")) == ["second"]
     sync.disable(play.olivia, play.entry())
     sync.enable(play.olivia, play.entry(), play.chain().agent_id)
-    assert play.value(play.link("LAB-02").starts_from_version_id) == FIRST, "it may hold the first as well as the second"
+    assert play.value(play.link("LAB-02").starts_from_version_id) == FIRST, (
+        "it may hold the first as well as the second"
+    )
 
 
 LEGAL = st.text(min_size=1, max_size=127).filter(lambda text: _is_legal(text))
@@ -244,7 +246,9 @@ def test_every_legal_value_arrives_byte_for_byte(play: Play, text: str) -> None:
     assert play.truth(PRIMARY) == play.truth(OTHER) == text == play.current()
 
 
-@pytest.mark.parametrize("text", ["", "a\0b", "a\rb", "a\nb", " a", "a ", "\ta", "a\u00a0", "x" * 128, "\U0001f600" * 64, "\ud800"])
+@pytest.mark.parametrize(
+    "text", ["", "a\0b", "a\rb", "a\nb", " a", "a ", "\ta", "a\u00a0", "x" * 128, "\U0001f600" * 64, "\ud800"]
+)
 def test_a_value_that_some_target_would_cut_off_is_refused_at_the_field(play: Play, text: str) -> None:
     with pytest.raises(Invalid) as refused:
         play.change(text)
@@ -252,7 +256,9 @@ def test_a_value_that_some_target_would_cut_off_is_refused_at_the_field(play: Pl
     assert play.open_runs() == []
 
 
-@pytest.mark.parametrize("text", ["e\u0301", "\u00e9", "\ufb01", "\u2126", "127" + "x" * 124, "\U0001f600" * 63, "a b", "$(x)`\"'"])
+@pytest.mark.parametrize(
+    "text", ["e\u0301", "\u00e9", "\ufb01", "\u2126", "127" + "x" * 124, "\U0001f600" * 63, "a b", "$(x)`\"'"]
+)
 def test_no_value_is_normalised_on_its_way(play: Play, text: str) -> None:
     play.work(play.change(text))
     assert play.truth(PRIMARY).encode() == text.encode()

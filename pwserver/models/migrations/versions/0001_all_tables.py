@@ -105,6 +105,17 @@ def upgrade() -> None:
     with op.batch_alter_table("entry", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_entry_vault_id"), ["vault_id"], unique=False)
 
+    # Indexes over expressions: autogenerate cannot see them on SQLite, so they are written by hand.
+    op.create_index("uq_app_user_email", "app_user", [sa.text("lower(email)")], unique=True)
+    op.create_index(
+        "uq_entry_name_in_vault",
+        "entry",
+        ["vault_id", sa.text("lower(name)")],
+        unique=True,
+        sqlite_where=sa.text("deleted_at IS NULL"),
+        postgresql_where=sa.text("deleted_at IS NULL"),
+    )
+
     op.create_table(
         "event",
         sa.Column("seq", sa.Integer(), autoincrement=True, nullable=False),
