@@ -73,8 +73,7 @@ class Page:
             self.complaints.append(said.text)
 
     def open(self, path: str) -> Any:
-        self.page.goto(self.live + path)
-        self.page.wait_for_load_state("networkidle")
+        self.page.goto(self.live + path)  # returns after load, so after our script, which is deferred
         return self.page
 
 
