@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from pwserver.extensions import db
 from pwserver.lab import control
 from pwserver.models import Entry, EntryVersion, LinkAttempt, SyncLink, SyncRun
 from pwserver.services import sync, values
+from pwserver.services.transaction import now
+from pwserver.sync.settle import STAMP_MARGIN
 from tests.jobs.test_supervisor import Running
 
 VICTIMS = ("horse", "worker-now", "timer", "queue", "web", "jobs", "lab", "everything", "horse", "queue", "everything")
@@ -68,6 +71,13 @@ class Sweep:
         status, _ = sync.status_of(entry)
         return status == Status.IN_SYNC and sync.active_run(chain) is None
 
+    def proofs_are_old(self) -> bool:
+        """A write too soon after a proof cannot be told by the last-set stamp: the probe would cost a wrong logon."""
+        chain = sync.chain_of(self.entry())
+        assert chain is not None
+        newest = max(link.proved_at for link in sync.active_links(chain) if link.proved_at)
+        return now() - newest > STAMP_MARGIN + timedelta(seconds=1)
+
     def an_attempt_is_open(self, machine: str) -> bool:
         db.session.rollback()
         query = select(SyncLink.settings).join(LinkAttempt, LinkAttempt.link_id == SyncLink.id)
@@ -93,6 +103,7 @@ class Sweep:
         # Each time another machine, answering slowly: an account struck again and again would be over its budget.
         slow = MACHINES[1 + self.found["kills"] % (len(MACHINES) - 1)]
         with self.app.app_context():
+            self.wait(self.proofs_are_old, "the last proof is older than a stamp's resolution", 30)
             self.lab("fault", machine=slow, word="slow:500")
             run = sync.request_change(None, self.entry(), generate(Recipe()))
             assert run is not None
