@@ -192,6 +192,10 @@ class FenceLost(Exception):
     """Another worker has this run now. Stop at once, write nothing."""
 
 
+class Stopping(Exception):
+    """This worker was asked to end: the link in hand is done, the next one is another worker's."""
+
+
 class WorkerBug(Exception):
     """Our own code failed in a call. The link is unknown, the run ends *errored*."""
 

@@ -22,6 +22,7 @@ from pwserver.sync.chain import (
     NotNow,
     RunKind,
     Step,
+    Stopping,
     Why,
     WorkerBug,
 )
@@ -37,6 +38,8 @@ def walk(journal: Journal, timing: Timing) -> None:
         Walk(journal, timing).go()
     except WorkerBug:
         journal.done("errored")
+    except Stopping:
+        journal.wait(journal.now())
     finally:
         journal.release()
 

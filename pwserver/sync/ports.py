@@ -45,7 +45,8 @@ class Journal(Protocol):
         """Binds session and credentials, late. No network yet."""
 
     def intent(self, link: Link, step: Step, target: Target, version: str | None, old: str | None) -> Attempt | Denied:
-        """Write-ahead: gate, first_sent_at, maybe (writes only) and the reservation of tries, all or nothing."""
+        """Write-ahead: gate, first_sent_at, maybe (writes only) and the reservation of tries, all or nothing. Raises
+        Stopping when this worker was asked to end."""
 
     def outcome(self, attempt: Attempt, outcome: Outcome, after: After) -> None:
         """The answer with the link's projection and the status; FenceLost keeps it as late_outcome."""

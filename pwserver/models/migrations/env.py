@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from alembic import context
 from flask import current_app
 
@@ -10,7 +12,7 @@ from pwserver.models import Base
 from pwserver.models.base import UtcTime
 
 
-def render(kind: str, thing: object, _context: object) -> str | bool:
+def render(kind: str, thing: Any, _context: object) -> str | Literal[False]:
     """Our times are plain DATETIME columns in a migration, so that it does not import the models of a later day."""
     return "sa.DateTime()" if kind == "type" and isinstance(thing, UtcTime) else False
 

@@ -101,6 +101,7 @@ def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "conti
             chain.revision += 1
             for link in links_in_force(session, chain):
                 check_reach(link.kind, link.machine, agent)
+                _meet_anew(link)
                 if link.holds_version_id is None and not _in_question(session, link):
                     link.starts_from_version_id = current
         check_cycles(session, chain, agent)
@@ -176,6 +177,14 @@ def add_link(
         return link
 
 
+def _meet_anew(link: SyncLink) -> None:
+    """An owner who saves a link, or turns synchronization on again, after its machine was installed anew, means the
+    machine that is there now."""
+    if link.reason == "new_machine":
+        link.told_machine_sid = link.told_account_sid = None
+        link.state, link.reason, link.reason_text, link.reason_code = "waiting", "", "", ""
+
+
 def edit_link(
     actor: AppUser,
     link: SyncLink,
@@ -213,6 +222,7 @@ def edit_link(
             }:
                 row.settings_rev += 1
             row.settings, row.linked_entry_id, row.reset_allowed = stored, linked_entry_id, reset_allowed
+            _meet_anew(row)
             saved = row
         else:
             row.active = False

@@ -15,6 +15,7 @@ from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.base import Answer, Evidence, Key, Outcome
+from pwserver.core import stopping
 from pwserver.core.states import LinkState
 from pwserver.core.timing import Timing
 from pwserver.extensions import db
@@ -41,7 +42,7 @@ from pwserver.services.sync.requeue import follow_up, requeue_waiting_for, value
 from pwserver.services.sync.status import next_test, refresh
 from pwserver.services.transaction import end_read, now, write
 from pwserver.services.values import shift_stages
-from pwserver.sync.chain import WRITES, After, Denied, FenceLost, Link, NotNow, Plan, Step, Why
+from pwserver.sync.chain import WRITES, After, Denied, FenceLost, Link, NotNow, Plan, Step, Stopping, Why
 from pwserver.sync.ports import Attempt, Target
 
 Session = scoped_session[Any]
@@ -92,6 +93,8 @@ class SqlJournal:
 
     def intent(self, link: Link, step: Step, target: Target, version: str | None, old: str | None) -> Attempt | Denied:
         assert isinstance(target, Bound)
+        if stopping.requested():
+            raise Stopping
         tries = target.tries(step, version=version, old=old)
         began = monotonic()
         with write() as session:
@@ -432,7 +435,7 @@ def project(session: Session, row: SyncLink, attempt: Attempt, outcome: Outcome,
     if after.restart_pending is not None:
         row.restart_pending = after.restart_pending
     evidence = outcome.evidence
-    if evidence is not None:
+    if evidence is not None and outcome.answer != Answer.BLOCKED:  # a stranger must not be taken for the machine
         row.told_machine_sid = evidence.machine_sid or row.told_machine_sid
         row.told_account_sid = evidence.account_sid or row.told_account_sid
     session.flush()

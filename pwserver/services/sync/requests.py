@@ -1,8 +1,8 @@
 """What people ask of a chain: change, correct, retest, test, adopt, approve, give up, cancel.
 
 Each is one transaction that commits the version, the run and the audit line together; the caller then nudges the
-queue. The caller has loaded the entry with the right it needs; what is dangerous is checked again here. ``actor`` None: a
-person at the command line.
+queue. The caller has loaded the entry with the right it needs; what is dangerous is checked again here.
+``actor`` None: a person at the command line.
 """
 
 from __future__ import annotations
@@ -238,6 +238,10 @@ def retest(actor: AppUser | None, entry: Entry) -> SyncRun:
         chain = _enabled(session, entry)
         at = now()
         active = active_instruction(session, chain.id)
+        if active is not None and active.kind == "correct" and active.state == "waiting":
+            # An ordinary run settles its unknowns too, and carries the value on to the others.
+            _end(session, active, "superseded", at)
+            active = None
         if active is not None:
             if active.state == "waiting":
                 active.due_at, active.nudged_at, active.clicked_at = at, None, at
