@@ -224,7 +224,10 @@ def retest(out: Out, entry: str, wait: float | None) -> Exit:
     found = find_entry(entry)
     plan = retest_plan(found)
     if not plan.possible and not _under_way(found):
-        raise Conflict(f"Nothing was sent: {plan.why_not or plan.words}.")
+        if plan.why_not or entries.standing(found).status != Status.IN_SYNC:
+            raise Conflict(f"Nothing was sent: {plan.why_not or plan.words}.")
+        out.say("Nothing was sent: nothing to do.")
+        return show_status(out, found)
     return _follow(out, found, sync.retest(None, found), wait, f"{plan.words}.")
 
 

@@ -12,8 +12,8 @@ from pwserver import queueing
 from pwserver.cli import sync as cli_sync
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
-from pwserver.models import Event, SyncRun
-from pwserver.services import entries, users, vaults
+from pwserver.models import Event, SyncLink, SyncRun
+from pwserver.services import entries, sync, users, vaults
 from tests.cli.conftest import BACKUP, LAB_ADMINISTRATOR, SWITCH, Console, LabHere
 
 pytestmark = pytest.mark.enable_socket
@@ -134,6 +134,35 @@ def test_a_password_set_by_hand_is_refused_once_and_then_corrected(
     secretless([by_hand, corrected, retested], NEW)
 
 
+def test_another_machine_behind_a_known_name_stays_blocked_until_an_owner_says_so(
+    console: Console, lab: LabHere
+) -> None:
+    """Its machine SID is not learned by looking at it: a second try would hand it the password."""
+    console.in_sync(LAB_ADMINISTRATOR)
+    console("lab", "fault", "LAB-04", "reinstalled")
+    before = true_value(lab, "LAB-04", "Administrator")
+    for command in (("change", LAB_ADMINISTRATOR, "--generate"), ("retest", LAB_ADMINISTRATOR)):
+        code, told = console.json("sync", *command, "--wait", "20")
+        assert (code, told["links"][3]["state"], told["links"][3]["reason"]) == (1, "blocked", "new_machine")
+    assert true_value(lab, "LAB-04", "Administrator") == before
+    with console.app.app_context():
+        olivia = users.find("olivia@northfield.example")
+        assert olivia is not None
+        link = db.session.scalars(db.select(SyncLink).filter_by(machine="LAB-04")).one()
+        sync.edit_link(olivia, link, link.settings, revision=link.chain.revision)
+    console("sync", "test", LAB_ADMINISTRATOR, "--wait", "20")  # saving queued it
+    code, told = console.json("sync", "retest", LAB_ADMINISTRATOR, "--wait", "20")
+    assert (code, told["status"]) == (0, "in_sync")
+
+
+def test_the_machine_itself_is_known_again_after_a_stranger_answered_for_it(console: Console, lab: LabHere) -> None:
+    console.in_sync(LAB_ADMINISTRATOR)
+    console("lab", "fault", "LAB-04", "reinstalled")
+    assert console("sync", "change", LAB_ADMINISTRATOR, "--generate", "--wait", "20").exit_code == 1
+    console("lab", "fault", "LAB-04", "none")
+    assert console("sync", "retest", LAB_ADMINISTRATOR, "--wait", "20").exit_code == 0
+
+
 def test_correct_says_which_links_it_may_name(console: Console, lab: LabHere) -> None:
     assert console("sync", "correct", BACKUP, "--link", "2", stdin=NEW).exit_code == 1  # a task stores a copy
     assert console("sync", "correct", BACKUP, "--link", "9", stdin=NEW).exit_code == 1
@@ -145,7 +174,8 @@ def test_retest_with_nothing_to_do_sends_nothing(console: Console, lab: LabHere,
     console.in_sync(LAB_ADMINISTRATOR)
     before = list(nudges)
     code, told = console.json("sync", "retest", LAB_ADMINISTRATOR)
-    assert (code, told["error"]) == (1, "Nothing was sent: nothing to do.")
+    assert (code, told["status"]) == (0, "in_sync")
+    assert "nothing to do" in console("sync", "retest", LAB_ADMINISTRATOR).stdout
     assert nudges == before
 
 
