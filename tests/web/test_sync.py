@@ -91,6 +91,7 @@ def test_a_chain_shows_its_links_in_order_with_evidence(scene: Callable[..., str
 def test_a_reader_sees_and_tests_but_gets_no_tool(scene: Callable[..., str], browser_of: Of) -> None:
     page = browser_of("vera").get(url(scene(scenes.out_of_sync))).text
     assert "Test now" in page
+    assert "An owner decides" in page
     for hidden in ("Retest Sync", "Approve…", "Add a link", "Save settings", "Turn synchronization off", "/remove"):
         assert hidden not in page
 

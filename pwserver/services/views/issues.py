@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
+from pwserver.core.passwords import type_of
 from pwserver.core.states import LINK, STATUS, LinkState, Row, Status
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, Incident, Membership, SyncAgent, SyncChain, SyncRun, Vault
@@ -309,10 +310,15 @@ def _running(vault_ids: Sequence[str]) -> list[Running]:
 
 
 def _health(vault_ids: Sequence[str]) -> list[tuple[Status, int]]:
-    """How many passwords have each status, what needs a person first."""
-    from pwserver.services.sync import status_of
-
+    """How many passwords have each status, what needs a person first; one statement."""
     counts = dict.fromkeys(STATUS, 0)
-    for entry in db.session.scalars(select(Entry).where(Entry.vault_id.in_(vault_ids), Entry.deleted_at.is_(None))):
-        counts[status_of(entry)[0]] += 1
+    rows = db.session.execute(
+        select(Entry.type, SyncChain.status, func.count())
+        .outerjoin(SyncChain, SyncChain.entry_id == Entry.id)
+        .where(Entry.vault_id.in_(vault_ids), Entry.deleted_at.is_(None))
+        .group_by(Entry.type, SyncChain.status)
+    )
+    for kind, status, number in rows:
+        unchained = Status.NOT_SYNCED if type_of(kind).link_kind else Status.UNSYNCABLE
+        counts[Status(status) if status else unchained] += number
     return list(counts.items())
