@@ -20,6 +20,9 @@ from pwserver.services.transaction import now
 
 Session = scoped_session[Any]
 
+CHANGED_OUTSIDE = frozenset({"holds_another", "old_value_refused", "value_refused"})
+"""Reasons that mean: it does not hold what we set or knew, so somebody else set another."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetestPlan:
@@ -115,7 +118,7 @@ def approve_plan(entry: Entry) -> ApprovePlan:
     choices = ["keep", *(["pending"] if pending else []), "new"]
     primary_failed = any(link.position == 0 for link in links)
     chosen = "pending" if pending and pending == version else "new" if primary_failed else "keep"
-    outside = any(link.reason in ("holds_another", "old_value_refused") for link in links)
+    outside = any(link.reason in CHANGED_OUTSIDE for link in links)
     return ApprovePlan(offers, choices, chosen, outside)
 
 
