@@ -14,6 +14,7 @@ from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.reasons import reason
 from pwserver.core.states import LINK, LinkState, Row
 from pwserver.models import LinkAttempt, SyncLink
+from pwserver.services.sync.preview import CHANGED_OUTSIDE
 from pwserver.services.views.said import Said, lasted, say
 
 RAIL = {"solid": "", "dashed": "is-open", "cut": "is-broken", "grey": "is-quiet", "": ""}
@@ -146,7 +147,7 @@ def link_view(link: SyncLink, around: Around) -> LinkView:
         restart_pending=link.restart_pending,
         ours=link.reason in OUR_LOGIN,
         retries=link.next_try_at is not None,
-        outside=link.reason in ("holds_another", "old_value_refused"),
+        outside=link.reason in CHANGED_OUTSIDE,
     )
 
 
