@@ -236,7 +236,7 @@ def _is_legal(text: str) -> bool:
     return True
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(text=LEGAL)
 def test_every_legal_value_arrives_byte_for_byte(play: Play, text: str) -> None:
     if text in (play.current(), play.pending()):
