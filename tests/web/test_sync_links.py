@@ -13,7 +13,7 @@ from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
 from pwserver.models import SyncLink
-from pwserver.services import entries, sync, vaults
+from pwserver.services import agents, entries, sync, vaults
 from pwserver.web.forms.sync import fields_of
 from tests.conftest import Cast
 from tests.web import scenes
@@ -250,3 +250,27 @@ def test_settings_of_the_chain_are_guarded_by_its_revision(app: Flask, chained: 
     answer = browser.post(path, form | {"on_failure": "panic", "revision": revision(app)}, htmx=True)
     assert answer.status_code == 422
     assert 'id="f-on_failure-error"' in answer.text
+
+
+def test_a_chain_whose_agent_was_disabled_says_so_and_what_to_do(app: Flask, chained: str, browser_of: Of) -> None:
+    with app.app_context():
+        chain = sync.chain_of(Cast().entry)
+        assert chain is not None
+        agents.disable(Cast().ada, chain.agent, row_version=chain.agent.row_version)
+    page = browser_of("olivia").get(f"/passwords/{chained}/synchronization").text
+    assert "LAB-01 is disabled." in page
+    assert "Ask an organization administrator" in page
+    assert "LAB-04" in page, "what every place holds is still shown"
+    assert "not usable now" in page, "the chain's own agent stays in the list"
+
+
+def test_a_change_that_reached_no_place_can_be_given_up_where_one_sees_it(
+    app: Flask, chained: str, browser_of: Of
+) -> None:
+    with app.app_context():
+        sync.request_change(Cast().olivia, Cast().entry, Secret("Next-93kq#Rezun-2"))
+    assert "Give up this change" in browser_of("eddie").get(f"/passwords/{chained}/synchronization").text
+    assert "Give up this change" not in browser_of("vera").get(f"/passwords/{chained}/synchronization").text
+    answer = browser_of("eddie").post(f"/passwords/{chained}/give-up", htmx=True)
+    assert "The vault keeps the password it has" in answer.text
+    assert "Give up this change" not in answer.text
