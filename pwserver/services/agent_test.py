@@ -129,9 +129,8 @@ def _settle(
         at = now()
         if Key.LOGIN not in outcome.spent:
             accounts.give_back(session, attempt, [key])
-        mended = False
         if outcome.answer == Answer.APPLIED:
-            mended = accounts.remember(session, key, digest, accepted=True, reason="", at=at)
+            accounts.remember(session, key, digest, accepted=True, reason="", at=at)
         elif outcome.answer == Answer.BLOCKED and Key.LOGIN in outcome.spent:
             accounts.remember(session, key, digest, accepted=False, reason=outcome.reason, at=at)
         row = session.get(SyncAgent, agent_id, with_for_update=True)
@@ -141,7 +140,7 @@ def _settle(
         record(session, actor, "agent.tested", subject=row.name, facts={"health": row.health, "reason": outcome.reason})
         session.flush()
         refresh_chains(session, row)
-        if mended:
+        if outcome.answer == Answer.APPLIED:  # repaired, or another login in its place
             requeue.requeue_waiting_for(session, key, at)
 
 

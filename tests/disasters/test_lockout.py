@@ -317,3 +317,19 @@ def test_an_agents_refused_login_is_sent_once_and_again_only_by_a_click(play: Pl
     assert len(calls) == 2
     assert calls[0].secret == Secret("our login")
     assert FIRST not in {each.secret.open() for each in calls}
+
+
+def test_another_login_in_place_of_the_refused_one_releases_what_waits(synced: Play) -> None:
+    from pwserver.connectors.base import Evidence
+
+    play = synced
+    play.world.outside(LOGIN, "changed outside", clock_back=False)
+    play.work(play.change("third"))
+    assert play.link("LAB-01").reason == "login_refused"
+    agent = play.agent(login_entry_id=play.entry("M").id, health="untested")
+    agent_test.test_agent(None, agent, lambda contact, login: Evidence(contact.machine))
+    assert play.link("LAB-01").state == "waiting"
+    assert play.wrong_logons(LOGIN) == 1
+
+
+LOGIN = "LAB-01\\svc-psrv"
