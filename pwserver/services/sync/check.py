@@ -61,11 +61,10 @@ def _stages() -> list[Difference]:
 
 def _attempts() -> list[Difference]:
     open_ones = select(LinkAttempt.id, SyncRun.number).join(SyncRun, SyncRun.id == LinkAttempt.run_id).where(
-        LinkAttempt.outcome.is_(None), SyncRun.state == "done"
+        LinkAttempt.outcome.is_(None), SyncRun.state != "running"
     )  # fmt: skip
-    return [
-        Difference(f"run {number}", "ended with an attempt still open") for _, number in db.session.execute(open_ones)
-    ]
+    what = "does not run, and has an attempt still open"
+    return [Difference(f"run {number}", what) for _, number in db.session.execute(open_ones)]
 
 
 def _leftovers() -> list[Difference]:
@@ -73,6 +72,10 @@ def _leftovers() -> list[Difference]:
     done = select(SyncRun.number).where(SyncRun.state == "done")
     for number in db.session.scalars(done.join(Override, Override.run_id == SyncRun.id)):
         found.append(Difference(f"run {number}", "ended, but its typed credentials are still there"))
+    swept = now() - timedelta(minutes=1)  # the timer has had its time
+    late = select(SyncRun.number).join(Override, Override.run_id == SyncRun.id).where(Override.expires_at <= swept)
+    for number in db.session.scalars(late):
+        found.append(Difference(f"run {number}", "has typed credentials past their time"))
     for key in db.session.scalars(
         select(Account.key).join(SyncRun, SyncRun.id == Account.writer_run_id).where(SyncRun.state == "done")
     ):
