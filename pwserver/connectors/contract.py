@@ -5,12 +5,13 @@ writes one JSON object on standard output: an answer (:func:`read_answer`). Conn
 practice lab answers to it, and the script tests check both ends against it.
 
 Request
-    ``attempt`` echoed · ``op`` · ``ttl_ms`` time to live, checked against the script's own stopwatch immediately before
-    each mutation · ``expect`` {``computer_name``, ``machine_sid`` or null} checked before anything else · ``params`` ·
-    ``secrets`` · ``hop`` null, or {``machine``, ``user``, ``auth``: kerberos or ssl, ``secret``}: the script then opens
-    a session to that machine as that user, asks who it is, and only then hands the inner request over.
-    Between the two machines the request carries one of two more: ``only`` "identity" (without secrets: the script says
-    who the machine is and stops), then ``until``, the end of the time to live in ticks of the second machine's clock.
+    ``attempt`` echoed · ``op`` · ``ttl_ms`` time to live, checked against the script's own stopwatch immediately
+    before each mutation and before a logon that comes ahead of one · ``expect`` {``computer_name``, ``machine_sid``
+    or null} checked before anything else · ``params`` · ``secrets`` · ``hop`` null, or {``machine``, ``user``,
+    ``auth``: kerberos or ssl, ``secret``}: the script then opens a session to that machine as that user, asks who it
+    is, and only then hands the inner request over. Between the two machines the request carries one of two more:
+    ``only`` "identity" (without secrets: the script says who the machine is and stops), then ``until``, the end of
+    the time to live in ticks of the second machine's clock.
 
 Answer
     ``attempt`` · ``op`` · ``stage`` the last step entered: start, hop, identity, facts, old, write, verify, done ·

@@ -254,6 +254,8 @@ def _stop_tries(mind: Mind) -> None:
 def _log_on(mind: Mind, value: str, stage: str) -> int:
     """One network logon. It counts only when the token is the account's own."""
     mind.answer["stage"] = stage
+    if not mind.answer["wrote"] and not mind.in_time():
+        mind.stop("ttl")
     account = mind.answer["account"]
     logon = mind.ask("LogonUserW", user=account["name"], domain=".", password=value, type=3)
     code, sid = int(logon["code"]), logon["sid"] or ""

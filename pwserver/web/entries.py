@@ -25,7 +25,7 @@ from pwserver.web.session import me
 blueprint = Blueprint("entries", __name__)
 
 SHOWN_SECONDS = 30
-FIELDS = ("name", "type", "user_name", "machine", "host_key", "port", "notes")
+FIELDS = ("name", "type", "user_name", "machine", "address", "host_key", "port", "notes")
 
 
 def frame(entry: Entry, tab: str) -> dict[str, Any]:

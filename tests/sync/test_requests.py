@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from pwserver.core import stopping
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
 from pwserver.models import LinkAttempt, SyncRun
-from pwserver.services import sync
+from pwserver.services import sync, timer
+from pwserver.services.sync import journal
 from tests.sync.build import Scene, Stage, make_stage
 from tests.sync.test_sweep import assert_all_have_it, converge, proved, request_change, work
 
@@ -72,3 +74,46 @@ def test_a_change_that_works_spends_no_wrong_logon(scene: Scene) -> None:
     request_change(scene)
     work(scene)
     assert_all_have_it(scene)
+
+
+def test_an_answer_is_not_lost_to_a_database_that_is_away_for_a_moment(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target was changed: what it said is written down as soon as the database is back."""
+    monkeypatch.setattr(journal, "AGAIN_SECONDS", 0)
+    real, away = journal.SqlJournal._keep, iter([True, True])
+
+    def keep(self, *args):  # type: ignore[no-untyped-def]
+        if next(away, False):
+            raise OperationalError("UPDATE", {}, Exception("disk I/O error"))
+        return real(self, *args)
+
+    monkeypatch.setattr(journal.SqlJournal, "_keep", keep)
+    request_change(scene)
+    work(scene)
+    assert_all_have_it(scene)
+
+
+def test_a_click_tests_a_refused_credential_again_and_only_once(scene: Scene) -> None:
+    """Its owner says it is right again. One link tries it; when it is refused once more the others do not."""
+    request_change(scene)
+    scene.world.faults.extend(["none", "login"])
+    work(scene)
+    blocked = sync.chain_of(scene.entry("lab")).links[1]
+    assert (blocked.state, blocked.reason) == ("blocked", "linked_refused")
+    db.session.rollback()
+    calls = scene.world.calls
+    scene.world.advance(2000)
+    timer.tick()
+    work(scene)
+    assert scene.world.calls == calls, "nothing is sent again by itself"
+    sync.retest(scene.person(), scene.entry("lab"))
+    scene.world.faults.append("login")
+    work(scene)
+    refused = db.session.scalars(select(LinkAttempt.outcome).where(LinkAttempt.reason == "linked_refused")).all()
+    assert len(refused) == 2
+    db.session.rollback()
+    scene.world.advance(2000)
+    sync.retest(scene.person(), scene.entry("lab"))
+    work(scene)
+    converge(scene, "after the second click")

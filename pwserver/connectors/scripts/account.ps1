@@ -92,9 +92,11 @@ function Stop-PsrvShort([string]$which) {
   if ($null -ne $answer['account']['min_length'] -and $length -lt $answer['account']['min_length']) { Stop-Psrv 'too_short' 0 }
 }
 
-# One network logon (never answered from a cache). It counts only when the token is the account's own.
+# One network logon (never answered from a cache). It counts only when the token is the account's own. Before anything
+# was written it is not made late either: the value may be the old one by then, and cost the account a try.
 function Test-PsrvValue([string]$which, [string]$stage) {
   $answer['stage'] = $stage
+  if (-not $answer['wrote']) { Confirm-PsrvTime }
   $account = $answer['account']
   $logon = [PsrvNative]::Logon($account['name'], '.', $psrvSecure[$which], 3)
   $answer['logon'] = @{ type = 3; code = [int]$logon['code']; sid = [string]$logon['sid']; stage = $stage }

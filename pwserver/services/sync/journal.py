@@ -5,13 +5,15 @@ This is the engine's :class:`~pwserver.sync.ports.Journal` over the database. No
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import case, delete, func, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.base import Answer, Evidence, Key, Outcome
@@ -46,6 +48,11 @@ from pwserver.sync.chain import WRITES, After, Denied, FenceLost, Link, NotNow, 
 from pwserver.sync.ports import Attempt, Target
 
 Session = scoped_session[Any]
+
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 0.5
+"""Between two tries to write an answer down."""
 
 MAYBE_LOGS_ON = frozenset({Step.TEST, Step.CHANGE, Step.RESET, Step.SET, Step.PROBE})
 """Steps that may cost the target account a wrong logon."""
@@ -168,9 +175,9 @@ class SqlJournal:
         for each in tries:
             refusal = accounts.refusal(session, each.key, each.digest) if each.digest else None
             if refusal and not self._set_since(session, link, each.version, refusal.at):
-                if each.role != Key.TARGET:
+                if each.role != Key.TARGET and not self._tested_again(session, link, refusal.at):
                     return Denied(Why.LOGIN_REFUSED, refusal.reason)
-                if not link.asked:
+                if each.role == Key.TARGET and not link.asked:
                     sent = accounts.was_sent_since(session, link.id, each.version, link.unknown_since or at)
                     return Denied(Why.REFUSED_BEFORE, refusal.reason, since_sent=sent)
             own = each.role == Key.TARGET and step != Step.SET
@@ -189,6 +196,12 @@ class SqlJournal:
                 return Denied(Why.BUSY if no.busy else Why.BUDGET, safe_at=no.safe_at)
             reserved.append(each)
         return reserved
+
+    def _tested_again(self, session: Session, link: Link, refused_at: datetime) -> bool:
+        """A person's click after the refusal tests our credential again, once: its next refusal is later than that
+        click, and stops the other links as the first one did (rule 23)."""
+        clicked = session.scalar(select(SyncRun.clicked_at).where(SyncRun.id == self.run_id))
+        return link.asked and clicked is not None and refused_at < clicked
 
     @staticmethod
     def _set_since(session: Session, link: Link, version: str | None, refused_at: datetime) -> bool:
@@ -243,7 +256,23 @@ class SqlJournal:
     # -- after
 
     def outcome(self, attempt: Attempt, outcome: Outcome, after: After) -> None:
+        """A target was touched: a database that is away is asked again until the lease ends; then recovery probes."""
         granted = self._granted.pop(attempt.id)
+        until = monotonic() + self.timing.lease_over_deadline
+        while True:
+            try:
+                lost = self._keep(attempt, granted, outcome, after)
+                break
+            except OperationalError:
+                if monotonic() > until:
+                    raise
+                log.warning("the answer of attempt %s cannot be written yet; trying again", attempt.id)
+                sleep(AGAIN_SECONDS)
+        if lost:
+            raise FenceLost
+
+    def _keep(self, attempt: Attempt, granted: Granted, outcome: Outcome, after: After) -> bool:
+        """The one transaction of an answer. True: the fence was lost, and the answer is kept beside."""
         with write() as session:
             at = now()
             kept = accounts.touched(
@@ -276,8 +305,7 @@ class SqlJournal:
                 if after.proof is not None:
                     chain.next_test_at = next_test(chain.id, at)
                 refresh(session, chain.id)
-        if lost:
-            raise FenceLost
+        return lost
 
     def _settle_tries(
         self, session: Session, attempt: Attempt, granted: Granted, row: SyncLink, outcome: Outcome, at: datetime

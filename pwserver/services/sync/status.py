@@ -193,7 +193,7 @@ def describe(status: Status, facts: Facts) -> str:
 BAD = frozenset({LinkState.REFUSED, LinkState.BLOCKED, LinkState.UNKNOWN, LinkState.SKIPPED})
 WORDS = {
     LinkState.REFUSED: "refused",
-    LinkState.BLOCKED: "refused our login",
+    LinkState.BLOCKED: "blocked",
     LinkState.UNKNOWN: "unknown",
     LinkState.UNREACHABLE: "no answer",
 }
