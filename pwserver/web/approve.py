@@ -63,6 +63,9 @@ def _view(entry: Entry) -> ApproveView:
     view = read_approve(entry)
     if view is None:
         raise Conflict("Synchronization is not enabled for this password, so there is nothing to approve.")
+    agent = view.chain.agent
+    if agent.state != "approved":
+        raise Conflict(f"{agent.name} is not approved, so nothing can be reached. An administrator approves it first.")
     return view
 
 

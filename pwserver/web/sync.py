@@ -260,9 +260,17 @@ def turn_off(entry: Entry) -> ResponseReturnValue:
     return go(url_for("sync.show", entry_id=entry.id))
 
 
+def _demand_agent(entry: Entry) -> None:
+    """A run whose agent may not work would end without doing anything; the page says so instead."""
+    chain = sync.chain_of(entry)
+    if chain is not None and chain.enabled and chain.agent.state != "approved":
+        raise Conflict(f"Nothing was sent: {chain.agent.name} is not approved. An administrator approves it first.")
+
+
 @blueprint.post("/test")
 @on_entry("read")
 def test(entry: Entry) -> ResponseReturnValue:
+    _demand_agent(entry)
     run = sync.request_test(me(), entry)
     nudge(run)
     return done(entry, f"Run {run.number}: every link is tested. A test never writes.")
@@ -271,6 +279,7 @@ def test(entry: Entry) -> ResponseReturnValue:
 @blueprint.post("/retest")
 @on_entry("modify")
 def retest(entry: Entry) -> ResponseReturnValue:
+    _demand_agent(entry)
     plan = retest_plan(entry)
     if not plan.possible:
         raise Conflict(f"Nothing was sent: {plan.why_not or plan.words}.")

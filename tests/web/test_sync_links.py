@@ -262,6 +262,12 @@ def test_a_chain_whose_agent_was_disabled_says_so_and_what_to_do(app: Flask, cha
     assert "Ask an organization administrator" in page
     assert "LAB-04" in page, "what every place holds is still shown"
     assert "not usable now" in page, "the chain's own agent stays in the list"
+    browser = browser_of("olivia")
+    for ask in ("test", "retest"):
+        answer = browser.post(f"/passwords/{chained}/{ask}")
+        assert answer.status_code == 409, ask
+        assert "LAB-01 is not approved" in answer.text
+    assert browser.get(f"/passwords/{chained}/approve").status_code == 409
 
 
 def test_a_change_that_reached_no_place_can_be_given_up_where_one_sees_it(
