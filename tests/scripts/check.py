@@ -24,7 +24,7 @@ def shipped() -> dict[str, str]:
 
 
 def check(engine: str, texts: Mapping[str, str], folder: Path) -> dict[str, dict[str, Any]]:
-    """What the engine finds in each text. Only psengine has this; ``{}`` for another engine."""
+    """What the engine finds in each text. An engine that can check has this; ``{}`` for another."""
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     done = subprocess.run(
