@@ -291,6 +291,7 @@ class Machine(RuleBasedStateMachine):
                 account = self.world.accounts[self._account(link)]
                 by_hand = account.foreign_at is not None and link.proved_at and account.foreign_at > link.proved_at
                 assert by_hand or account.value == value, f"{chain.entry.name} is called In Sync and is not"
+                assert by_hand or account.proved, f"{chain.entry.name} is called In Sync, and nobody logged on"
             else:
                 place = self.world.places[f"{link.machine}\\{link.settings.get('path') or link.settings['name']}"]
                 assert place.value == value, f"{place} is called In Sync and is not"

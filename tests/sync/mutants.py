@@ -56,7 +56,12 @@ def writes_a_place_before_its_account(patch: Patch) -> None:
 
 def probes_before_the_hard_deadline(patch: Patch) -> None:
     real = plans.to_link
-    patch.setattr(plans, "to_link", lambda *args: replace(real(*args), settle_at=None, next_try_at=None))
+
+    def to_link(*args):  # type: ignore[no-untyped-def]
+        link = real(*args)
+        return replace(link, settle_at=None, next_try_at=link.unknown_since or link.next_try_at)
+
+    patch.setattr(plans, "to_link", to_link)
 
 
 def compares_stamps_by_greater(patch: Patch) -> None:

@@ -54,6 +54,8 @@ class TrueAccount:
 
     refused: set[str] = field(default_factory=set)
     ever: set[str] = field(default_factory=set)
+    proved: bool = True
+    """Somebody logged on with what it holds, and was believed."""
     counted: int = 0
     """Wrong logons since the last right one, as the machine itself counts."""
 
@@ -104,6 +106,7 @@ class World:
         found.foreign_at = None
         found.refused.clear()
         found.ever.add(value)
+        found.proved = False
         found.writes += 1
         self.mutations += 1
 
@@ -206,6 +209,7 @@ class ModelConnector:
             raise Refused("old_value_refused", spent={Key.TARGET}, evidence=self._facts())
         if fault == "cannot_tell":
             return self._facts(means=Means.WRITTEN)
+        account.proved = True
         return self._facts(means=Means.LOGGED_ON, logged_on=True)
 
     def change(self, call: Call, old: Secret, new: Secret) -> Evidence:
@@ -243,6 +247,7 @@ class ModelConnector:
             raise Unknown("connection_lost")
         if fault == "cannot_tell":
             return self._facts(means=Means.WRITTEN, method="change")
+        account.proved = True
         return self._facts(means=Means.LOGGED_ON, method="change", logged_on=True)
 
     # -- places
