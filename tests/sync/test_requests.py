@@ -10,11 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from pwserver.core import stopping
+from pwserver.core.errors import Invalid
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
-from pwserver.models import LinkAttempt, SyncRun
+from pwserver.models import Entry, LinkAttempt, SyncRun, Vault, new_id
 from pwserver.services import sync, timer
 from pwserver.services.sync import journal
+from pwserver.services.transaction import write
 from tests.sync.build import Scene, Stage, make_stage
 from tests.sync.test_sweep import assert_all_have_it, converge, proved, request_change, work
 
@@ -117,3 +119,22 @@ def test_a_click_tests_a_refused_credential_again_and_only_once(scene: Scene) ->
     sync.retest(scene.person(), scene.entry("lab"))
     work(scene)
     converge(scene, "after the second click")
+
+
+def test_nobody_lends_a_credential_that_they_may_not_read(scene: Scene) -> None:
+    """Otherwise an owner of one chain could work with the administrator login of another vault."""
+    foreign = Vault(id=new_id(), name="Directory Services")
+    with write() as session:
+        session.add(foreign)
+        session.flush()
+        session.get_one(Entry, scene.entries["M"]).vault_id = foreign.id
+    entry = scene.entry("desk")
+    settings = {"machine": "LAB-02", "user_name": "operator"}
+    revision = sync.chain_of(entry).revision
+    with pytest.raises(Invalid) as refused:
+        sync.add_link(
+            scene.person(), entry, "remote_windows", settings, revision=revision, linked_entry_id=scene.entries["M"]
+        )
+    assert refused.value.field == "linked_entry_id"
+    db.session.rollback()
+    assert len(sync.active_links(sync.chain_of(scene.entry("desk")))) == 1

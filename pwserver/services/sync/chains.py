@@ -32,6 +32,7 @@ from pwserver.services.audit import record
 from pwserver.services.sync.accounts import key_of
 from pwserver.services.sync.checks import (
     check_cycles,
+    check_lent,
     check_order,
     check_reach,
     checked_settings,
@@ -165,6 +166,7 @@ def add_link(
     with write() as session:
         chain = _chain(session, entry, revision)
         at = now()
+        check_lent(session, actor, linked_entry_id)
         link = _new_link(
             session, chain, kind, settings, account_link_id, linked_entry_id, reset_allowed,
             position=max((each.position for each in links_in_force(session, chain)), default=-1) + 1,
@@ -206,6 +208,7 @@ def edit_link(
             raise Conflict("This link was removed meanwhile.")
         if row.position == 0:
             raise Invalid("Default Sync is what General Settings says; change it there.")
+        check_lent(session, actor, linked_entry_id, kept=row.linked_entry_id)
         agent = session.get_one(SyncAgent, chain.agent_id)
         checked = checked_settings(row.kind, settings)
         machine, name = target_of(row.kind, checked, agent)

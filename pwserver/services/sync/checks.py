@@ -11,7 +11,7 @@ from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.errors import Conflict, Invalid
-from pwserver.models import SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.models import AppUser, Entry, Membership, SyncAgent, SyncChain, SyncLink, SyncRun
 
 Session = scoped_session[Any]
 
@@ -61,6 +61,17 @@ def refuse_second(session: Session, kind: str, key: str, besides: str | None) ->
             f"This {what} is in a chain already. Two owners of one password would fight: choose one.",
             field="user_name" if what == "account" else "name",
         )
+
+
+def check_lent(session: Session, actor: AppUser | None, entry_id: str | None, kept: str | None = None) -> None:
+    """A linked credential is lent by somebody who may read it; one that stands there already may stay. ``actor`` None:
+    a person at the command line of the server."""
+    if not entry_id or entry_id == kept or actor is None:
+        return
+    vault_id = session.scalar(select(Entry.vault_id).where(Entry.id == entry_id, Entry.deleted_at.is_(None)))
+    member = vault_id and session.get(Membership, (vault_id, actor.id))
+    if not member or not (member.read or member.modify or member.owner):
+        raise Invalid("Choose a linked credential that you may read.", field="linked_entry_id")
 
 
 def check_order(links: Sequence[SyncLink]) -> None:
