@@ -80,6 +80,8 @@ class Link:
     unknown_since: datetime | None
     last: Answer | None
     proved: Answer | None
+    twins: frozenset[str]
+    """Versions with the very value of its base (by digest), the base among them: the same value saved again."""
     asked: bool
     """A person clicked, and it was not tried since: it is due, and may spend a second try."""
 

@@ -140,7 +140,7 @@ class Walk:
                 self._force(link)
         elif link.maybe:
             return  # an unknown is settled before anything is written again
-        elif link.base == plan.version:
+        elif plan.version in link.twins:
             self._prove_start(link)
         else:
             self._try(link, Step.CHANGE, "change", old=link.base)
@@ -153,7 +153,8 @@ class Walk:
         self._try(link, Step.RESET, "reset")
 
     def _prove_start(self, link: Link) -> None:
-        """A link never proved that should hold this value already: one logon, no write (rule 15)."""
+        """A link that should hold this value already (never proved, or the same value saved anew): one logon, no write
+        (rule 15)."""
 
         def after(attempt: Attempt, outcome: Outcome, now: datetime) -> After:
             assert attempt.version is not None

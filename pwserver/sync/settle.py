@@ -125,14 +125,16 @@ def stamp_tells(link: Link, stamp: str | None) -> bool | None:
 
 
 def after_unmoved(link: Link, evidence: Evidence, now: datetime) -> After:
-    """The stamp is that of the last proof: nothing that was sent was applied. It holds what it held, newly proved."""
+    """The stamp is that of the last proof: nothing that was sent was applied. It holds what it held, newly proved;
+    when what was sent, or claimed, is that very value, it holds that."""
     assert link.proof is not None
     assert link.base is not None
+    held = next((version for version in link.maybe if version in link.twins), link.base)
     means = Means.UNCHANGED if link.proof.means in COUNTING else link.proof.means
-    proof = Proof(link.base, link.settings_rev, means, evidence.host, link.proof.stamp, now, link.proof.logon_at)
+    proof = Proof(held, link.settings_rev, means, evidence.host, link.proof.stamp, now, link.proof.logon_at)
     if means not in COUNTING:
-        return After(LinkState.WAITING, "written_only", holds=link.base, proof=proof)
-    return After(LinkState.IN_SYNC, holds=link.base, proof=proof)
+        return After(LinkState.WAITING, "written_only", holds=held, proof=proof)
+    return After(LinkState.IN_SYNC, holds=held, proof=proof)
 
 
 def after_probe_logon(

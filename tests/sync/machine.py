@@ -76,6 +76,13 @@ class Machine(RuleBasedStateMachine):
         value = self._new()
         self._ask(lambda: sync.request_change(self.scene.person(), self.scene.entry(key), value))
 
+    @rule(plan=faults)
+    def change_a_credential_and_what_it_opens(self, plan: list[str]) -> None:
+        """The linked credential of LAB-02 is changed at the moment LAB-02's links are to be changed with it."""
+        for key in ("adm", "lab"):
+            self.change(key)
+        self._work(plan, None)
+
     @rule(key=entries, right=st.booleans())
     def correct(self, key: str, right: bool) -> None:
         """Someone tells the vault what a password is: rightly, or wrongly."""

@@ -138,3 +138,23 @@ def test_nobody_lends_a_credential_that_they_may_not_read(scene: Scene) -> None:
     assert refused.value.field == "linked_entry_id"
     db.session.rollback()
     assert len(sync.active_links(sync.chain_of(scene.entry("desk")))) == 1
+
+
+def test_a_value_saved_again_is_proved_and_not_written_again(scene: Scene) -> None:
+    """The vault was told a wrong value, and then the old one again: to the machines nothing has changed."""
+    lab = scene.entry("lab")
+    first = sync.active_links(sync.chain_of(lab))[0].id
+    scene.world.corrected.add("a slip")
+    sync.correct(scene.person(), lab, Secret("a slip"), [first])
+    work(scene)
+    scene.world.advance(60)
+    before = scene.world.mutations
+    sync.correct(scene.person(), scene.entry("lab"), Secret("first LAB-01\\Administrator"), [first])
+    work(scene)
+    scene.world.advance(60)
+    sync.retest(scene.person(), scene.entry("lab"))
+    work(scene)
+    accounts = [link for link in sync.active_links(sync.chain_of(scene.entry("lab"))) if link.is_account]
+    assert [link.state for link in accounts] == ["in_sync", "in_sync"]
+    assert all(not account.bad for account in scene.world.accounts.values())
+    assert scene.world.mutations == before + 2, "only the two places were written"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,9 +35,11 @@ def read_plan(session: Session, run_id: str, at: datetime, timing: Timing) -> tu
         .order_by(SyncLink.position, SyncLink.id)
         .execution_options(populate_existing=True)
     ).all()
-    current = session.scalar(
-        select(EntryVersion.id).where(EntryVersion.entry_id == chain.entry_id, EntryVersion.stage == "current")
-    )
+    versions = session.execute(
+        select(EntryVersion.id, EntryVersion.stage, EntryVersion.digest).where(EntryVersion.entry_id == chain.entry_id)
+    ).all()
+    current = next((version.id for version in versions if version.stage == "current"), None)
+    twins = {each.id: frozenset(other.id for other in versions if other.digest == each.digest) for each in versions}
     ids = [link.id for link in links]
     maybes = _maybes(session, ids)
     unknowns = _unknown_writes(session, list(maybes))
@@ -54,7 +57,10 @@ def read_plan(session: Session, run_id: str, at: datetime, timing: Timing) -> tu
         version=run.version_id,
         current=current,
         links=tuple(
-            to_link(link, maybes.get(link.id, ()), unknowns.get(link.id, ()), tried.get(link.id, ()), run, timing)
+            replace(
+                to_link(link, maybes.get(link.id, ()), unknowns.get(link.id, ()), tried.get(link.id, ()), run, timing),
+                twins=twins.get(link.holds_version_id or link.starts_from_version_id or "", frozenset()),
+            )
             for link in links
         ),
         stop_on_failure=chain.on_failure == "stop",
@@ -155,6 +161,7 @@ def to_link(
         unknown_since=min((attempt.intent_at for attempt in open_writes), default=None),
         last=Answer(last.outcome) if last and last.outcome and not settled else None,
         proved=Answer(proved[-1].outcome) if proved and proved[-1].outcome else None,
+        twins=frozenset(),
         asked=clicked is not None and all(attempt.intent_at < clicked for attempt in steps if _may_cost(attempt)),
     )
 
