@@ -151,7 +151,8 @@ class ModelConnector:
             if wrong or (fault == "login" and role == Key.LINKED):
                 if wrong:
                     typed = credential.secret.open() == "not it"
-                    account.wrong(world.now, credential.secret.open(), person=typed, excused=typed)
+                    clicked = typed or call.min_left == 1
+                    account.wrong(world.now, credential.secret.open(), person=clicked, excused=typed)
                 raise Blocked("linked_refused" if role == Key.LINKED else "login_refused", spent={role})
         if fault == "crash_before":
             raise Crash
