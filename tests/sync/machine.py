@@ -169,6 +169,9 @@ class Machine(RuleBasedStateMachine):
     def time_goes_on(self, seconds: int) -> None:
         self.world.advance(seconds)
         timer.tick()
+        proofs = select(SyncChain.id).where(SyncChain.status == Status.IN_SYNC, SyncChain.recheck_at <= now())
+        assert db.session.scalar(proofs.limit(1)) is None, "time alone makes a proof too old, and the timer says so"
+        db.session.rollback()
 
     @rule(plan=faults, crash=crashes)
     def work(self, plan: list[str], crash: tuple[int, str] | None) -> None:

@@ -59,15 +59,17 @@ class TrueAccount:
     counted: int = 0
     """Wrong logons since the last right one, as the machine itself counts."""
 
-    def wrong(self, at: datetime, value: str, *, person: bool, excused: bool) -> None:
-        """A wrong logon. It needs an excuse: someone else's change, a claim of a person, or a probe that had to ask."""
+    def wrong(self, at: datetime, value: str, *, person: bool, excused: bool, told: bool = True) -> None:
+        """A wrong logon. It needs an excuse: someone else's change, a claim of a person, or a probe that had to ask.
+        ``told`` False: the line broke before anybody heard of it."""
         self.bad.append((at, person))
         self.counted += 1
         if not excused and self.foreign_at is None:
             raise Lie(f"a wrong logon that nobody had to spend: {value}")
         if value in self.refused and not person:
             raise Lie(f"a refused value was sent again by itself: {value}")
-        self.refused.add(value)
+        if told:
+            self.refused.add(value)
 
 
 @dataclass
@@ -168,12 +170,14 @@ class ModelConnector:
             **more,  # type: ignore[arg-type]
         )
 
-    def _logon(self, account: TrueAccount, value: Secret, person: bool, *, asks: bool = False) -> bool:
+    def _logon(
+        self, account: TrueAccount, value: Secret, person: bool, *, asks: bool = False, told: bool = True
+    ) -> bool:
         if value.open() == account.value:
             account.counted = 0
             return True
         excused = asks or value.open() in self.world.corrected
-        account.wrong(self.world.now, value.open(), person=person, excused=excused)
+        account.wrong(self.world.now, value.open(), person=person, excused=excused, told=told)
         return False
 
     def _may_have_been_sent(self) -> bool:
@@ -201,7 +205,8 @@ class ModelConnector:
         person = call.min_left == 1
         if value.open() not in account.sent | self.world.corrected and not self._may_have_been_sent():
             raise Lie("a value was tried that was never sent here")
-        ok = self._logon(account, value, person, asks=True)
+        broken = fault in ("crash_after", "crash_late", "cut_before", "cut_after", "late")
+        ok = self._logon(account, value, person, asks=True, told=not broken)
         if fault in ("crash_after", "crash_late"):
             raise Crash
         if fault in ("cut_before", "cut_after", "late"):
