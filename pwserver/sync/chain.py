@@ -76,6 +76,8 @@ class Link:
     written_rev: int | None
     restart_pending: bool
     restarts: bool
+    restarted: bool
+    """A restart was tried in this run, however it ended: it is not tried again by itself."""
     settle_at: datetime | None
     unknown_since: datetime | None
     last: Answer | None

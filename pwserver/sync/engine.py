@@ -183,11 +183,14 @@ class Walk:
         self._try(link, Step.SET, "write")
 
     def _restarts(self) -> None:
-        """The second phase: one at a time, in order; stop at the first that does not come up (rule 10)."""
+        """The second phase: one at a time, in order; stop at the first that does not come up, or whose restart a worker
+        did not live to see the end of: no service is restarted twice by one run (rules 10 and 21)."""
         for link in self.plan.dependents:
             link = self.plan.link(link.id)
             if not (link.restarts and link.restart_pending and link.has(self.plan.version)):
                 continue
+            if link.restarted:
+                return
             self._gate()
 
             def after(attempt: Attempt, outcome: Outcome, now: datetime, link: Link = link) -> After:

@@ -31,7 +31,7 @@ from pwserver.models import Entry, EntryVersion, LinkAttempt, SyncLink, SyncRun
 from pwserver.services import sync, values
 from pwserver.services.transaction import now
 from pwserver.sync.settle import STAMP_MARGIN
-from tests.jobs.test_supervisor import Running
+from tests.jobs.test_supervisor import Running, children
 
 VICTIMS = ("horse", "worker-now", "timer", "queue", "web", "jobs", "lab", "everything", "horse", "queue", "everything")
 MACHINES = tuple(f"LAB-{number:02}" for number in range(1, 9))
@@ -92,9 +92,8 @@ class Sweep:
             self.process.wait()
             self.process = self.running.start("--demo")
         elif victim == "horse":
-            children = Path(f"/proc/{self.running.pids['worker-now']}/task").glob("*/children")
-            for pid in " ".join(path.read_text() for path in children).split():
-                os.kill(int(pid), signal.SIGKILL)
+            for pid in children(self.running.pids["worker-now"]):
+                os.kill(pid, signal.SIGKILL)
         else:
             os.kill(self.running.pids[victim], signal.SIGKILL)
 

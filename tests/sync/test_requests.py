@@ -158,3 +158,29 @@ def test_a_value_saved_again_is_proved_and_not_written_again(scene: Scene) -> No
     assert [link.state for link in accounts] == ["in_sync", "in_sync"]
     assert all(not account.bad for account in scene.world.accounts.values())
     assert scene.world.mutations == before + 2, "only the two places were written"
+
+
+def test_a_service_is_not_restarted_again_by_the_run_that_could_not(scene: Scene) -> None:
+    """Its account may be nearer to a lock-out with every start that fails."""
+    entry = scene.entry("lab")
+    service = next(link for link in sync.active_links(sync.chain_of(entry)) if link.kind == "windows_service")
+    settings = {"machine": "LAB-01", "name": "imaging", "restart": "service"}
+    sync.edit_link(
+        scene.person(), service, settings, revision=sync.chain_of(entry).revision,
+        account_link_id=service.account_link_id,
+    )  # fmt: skip
+    work(scene)
+    scene.world.running.add("LAB-01\\imaging")
+    request_change(scene)
+    scene.world.faults.extend(["none"] * 4 + ["unreachable"])
+    work(scene)
+    tried = select(LinkAttempt.outcome).where(LinkAttempt.step == "restart")
+    assert db.session.scalars(tried).all() == ["unreachable"]
+    db.session.rollback()
+    for _ in range(10):
+        scene.world.advance(300)
+        timer.tick()
+        work(scene)
+    assert db.session.scalars(tried).all() == ["unreachable"]
+    link = sync.active_links(sync.chain_of(scene.entry("lab")))[-1]
+    assert (link.state, link.restart_pending) == ("updated", True)

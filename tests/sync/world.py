@@ -91,7 +91,8 @@ class World:
         self.calls = 0
         self.primary_of: dict[str, str] = {}
         self.corrected: set[str] = set()
-        self.forcing = False
+        self.running: set[str] = set()
+        """Services that run, and so go on with the old password until they are restarted."""
 
     def advance(self, seconds: float) -> None:
         until = self.now + timedelta(seconds=seconds)
@@ -276,7 +277,10 @@ class ModelConnector:
             raise Crash
         if fault == "cut_after":
             raise Unknown("connection_lost")
-        return Evidence(host=self.place.machine, means=Means.WRITTEN, method="set", run_as=place.account, right=True)
+        return Evidence(
+            host=self.place.machine, means=Means.WRITTEN, method="set", run_as=place.account, right=True,
+            restart_pending=self.name in world.running,
+        )  # fmt: skip
 
     def restart(self, call: Call) -> Evidence:
         self._enter(call)

@@ -156,6 +156,7 @@ def to_link(
         proof=_proof(row),
         written_rev=row.written_rev,
         restart_pending=row.restart_pending,
+        restarted=any(attempt.step == "restart" for attempt in tried),
         restarts=row.settings.get("restart", "never") != "never",
         settle_at=max(ends, default=None),
         unknown_since=min((attempt.intent_at for attempt in open_writes), default=None),
