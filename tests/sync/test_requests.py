@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from pwserver.core import stopping
-from pwserver.core.errors import Invalid
+from pwserver.core.errors import Conflict, Invalid
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
 from pwserver.models import Entry, LinkAttempt, SyncRun, Vault, new_id
@@ -184,3 +184,25 @@ def test_a_service_is_not_restarted_again_by_the_run_that_could_not(scene: Scene
     assert db.session.scalars(tried).all() == ["unreachable"]
     link = sync.active_links(sync.chain_of(scene.entry("lab")))[-1]
     assert (link.state, link.restart_pending) == ("updated", True)
+
+
+def test_default_sync_is_not_pointed_elsewhere_while_it_may_hold_two_passwords(scene: Scene) -> None:
+    """The old machine would be forgotten with the new password perhaps on it."""
+    request_change(scene)
+    scene.world.faults.append("cut_after")
+    work(scene)
+    entry = scene.entry("lab")
+
+    def point_elsewhere() -> None:
+        with write() as session:
+            row = session.get_one(Entry, entry.id)
+            row.user_name = "SomeoneElse"
+            session.flush()
+            sync.general_settings_changed(session, scene.person(), row)
+
+    with pytest.raises(Conflict) as refused:
+        point_elsewhere()
+    assert "LAB-01" in refused.value.user_message
+    db.session.rollback()
+    converge(scene, "when it is known")
+    assert_all_have_it(scene)

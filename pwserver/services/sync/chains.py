@@ -348,6 +348,12 @@ def general_settings_changed(session: Session, actor: AppUser, entry: Entry) -> 
         row.settings, row.settings_rev = checked.model_dump(), row.settings_rev + 1
         saved = row
     else:
+        if _in_question(session, row):
+            # Nobody would ever probe the old place again, and its value could never give way.
+            raise Conflict(
+                f"It is not known yet which password {row.machine} has. Retest Sync first, or put it right on the "
+                "Approve page; then point Default Sync elsewhere. Nothing was saved."
+            )
         row.active = False
         session.flush()
         saved = _new_link(
