@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from redis import Redis
@@ -123,10 +124,15 @@ def stop(server: QueueServer, seconds: float = 5) -> None:
         server.process.wait()
 
 
-def die_with_parent() -> None:
-    """Run in a child before it becomes its program: it is told to end when its starter dies, even by kill -9."""
+def die_with_parent(parent: int | None = None) -> None:
+    """Run in a child before it becomes its program: it is told to end when its starter dies, even by kill -9.
+
+    ``parent``: the starter's pid; a child whose starter died before this line would never be told, and ends at once.
+    """
     if _libc is not None:
         _libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
 
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -166,7 +172,7 @@ def _run(folder: Path, socket: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=die_with_parent,  # noqa: PLW1509  # the starters have one thread
+        preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509  # the starters have one thread
     )
     (folder / "valkey.pid").write_text(f"{process.pid}\n")
     return process

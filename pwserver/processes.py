@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,7 +49,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509  # the supervisor has one thread
+                preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509  # the supervisor has one thread
             )
         finally:
             if stream:

@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from pwserver.lab.control import ControlServer
 from pwserver.lab.model.network import Network
 
 PORTS = "ports.json"
+LOCK_S = 4.0
+"""How long a start waits for a lab that is just ending."""
 END_S = 1.5
 """How long the listeners may take to end; after that the process ends anyway."""
 
@@ -68,15 +71,22 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _lock(folder: Path) -> int | None:
-    """The folder's lock, held as long as this process lives; None when another lab has it."""
+    """The folder's lock, held as long as this process lives; None when another lab has it and keeps it.
+
+    A lab whose starter was killed is told to end and needs a moment for it, while the next one starts already.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(folder / "lab.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
+    until = time.monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except BlockingIOError:
+            if time.monotonic() > until:
+                os.close(handle)
+                return None
+            time.sleep(0.05)
 
 
 def _serve(network: Network, folder: Path, ports: dict[str, int]) -> list[Any]:

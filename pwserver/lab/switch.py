@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import asyncssh
 
 from pwserver.connectors import device_protocol as protocol
+from pwserver.lab.listen import listen
 from pwserver.lab.model.devices import Device
 from pwserver.lab.model.faults import Fault
 from pwserver.lab.model.network import Network
@@ -41,7 +42,8 @@ class Switch:
         self._other = {name: _host_key(folder / "switch", f"{name}.other") for name in network.state.devices}
         self._listeners: dict[str, socket.socket] = {}
         for name, key in self._keys.items():
-            listener = _listen(host, ports.get(name, 0))
+            listener = listen(host, ports.get(name, 0))
+            listener.setblocking(False)
             ports[name] = listener.getsockname()[1]
             self._listeners[name] = listener
             self.addresses[name] = {"host": host, "port": ports[name], "fingerprint": key.get_fingerprint()}
@@ -256,16 +258,3 @@ def _host_key(folder: Path, name: str) -> asyncssh.SSHKey:
     with os.fdopen(handle, "wb") as stream:
         stream.write(key.export_private_key())
     return key
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket; any free port when the remembered one is taken."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setblocking(False)
-    try:
-        listener.bind((host, port))
-    except OSError:
-        listener.bind((host, 0))
-    listener.listen(64)
-    return listener

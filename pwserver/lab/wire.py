@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pwserver.lab.certificates import Certificates
+from pwserver.lab.listen import listen
 from pwserver.lab.model.network import Network
 from pwserver.lab.wire_http import Connection, Seen
 from pwserver.lab.wire_shells import Mind, ShellService, think
@@ -43,7 +44,7 @@ class Wire:
         self._waker = waker
         self._lock, self._open, self._closed = threading.Lock(), set[Connection](), False
         for name in network.state.machines:
-            listener = _listen(host, ports.get(name, 0))
+            listener = listen(host, ports.get(name, 0))
             ports[name] = listener.getsockname()[1]
             self.addresses[name] = {
                 "host": host,
@@ -116,19 +117,3 @@ def serve(
 ) -> Wire:
     """Opens the listeners and returns at once. ``ports``: machine → port; those chosen here are put in."""
     return Wire(network, folder, host, ports if ports is not None else {}, mind)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listener on the port of last time, or on a free one when somebody else has it now."""
-    for number in (port, 0):
-        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, number))
-            listener.listen(128)
-            return listener
-        except OSError:
-            listener.close()
-            if number == 0:
-                raise
-    raise AssertionError("unreachable")
