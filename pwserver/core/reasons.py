@@ -157,8 +157,7 @@ REASONS: Mapping[str, Reason] = {
     ),
     "linked_refused": Reason(
         "{machine} refused our linked credential {login}. It was sent once and is not sent again by itself.",
-        "Repair the linked credential. Whatever waits for it goes on by itself once another value is saved; when the "
-        "value is right as it is, Retest Sync tries it once more.",
+        "Repair the linked credential. Whatever waits for it then goes on by itself.",
         "agent",
     ),
     "override_refused": Reason(

@@ -62,6 +62,8 @@ def probes_before_the_hard_deadline(patch: Patch) -> None:
         return replace(link, settle_at=None, next_try_at=link.unknown_since or link.next_try_at)
 
     patch.setattr(plans, "to_link", to_link)
+    wait = journal.SqlJournal.wait
+    patch.setattr(journal.SqlJournal, "wait", lambda self, until: wait(self, self.now()))
 
 
 def compares_stamps_by_greater(patch: Patch) -> None:
