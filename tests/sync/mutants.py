@@ -10,7 +10,7 @@ import pytest
 from pwserver.connectors.base import Answer, Means
 from pwserver.core import states
 from pwserver.models import LinkMaybe
-from pwserver.services.sync import accounts, credentials, journal, plans, requests, status
+from pwserver.services.sync import accounts, credentials, journal, plans, status
 from pwserver.sync import chain, engine, settle
 from pwserver.sync.chain import After, Link
 
@@ -135,27 +135,8 @@ def no_budget(patch: Patch) -> None:
     patch.setattr(accounts, "may_try", lambda *args, **more: None)
 
 
-def tries_a_refused_value_again(patch: Patch) -> None:
-    patch.setattr(accounts, "refusal", lambda *args: None)
-    real = settle.after_write
-
-    def after(link, version, outcome, now, timing):  # type: ignore[no-untyped-def]
-        decided = real(link, version, outcome, now, timing)
-        if decided.state == states.LinkState.REFUSED:
-            return replace(decided, next_try_at=now + timing.retry.delay(1))
-        return decided
-
-    patch.setattr(settle, "after_write", after)
-
-
 def old_proofs_stay_green(patch: Patch) -> None:
     patch.setattr(states, "is_fresh", lambda link, now, fresh: link.proved)
-
-
-def everything_is_nowhere(patch: Patch) -> None:
-    """A pending value gives way even while some place may have it."""
-    for module in (requests, requests.requeue):
-        patch.setattr(module, "is_nowhere", lambda *args: True)
 
 
 MUTANTS: tuple[Callable[[Patch], None], ...] = (
@@ -173,7 +154,5 @@ MUTANTS: tuple[Callable[[Patch], None], ...] = (
     changes_from_what_the_vault_has,
     uses_a_moving_credential,
     no_budget,
-    tries_a_refused_value_again,
     old_proofs_stay_green,
-    everything_is_nowhere,
 )
