@@ -14,19 +14,18 @@ from pwserver.connectors.base import Answer, Blocked, Credential, Evidence, Key,
 from pwserver.core.errors import Forbidden, Invalid, Throttled
 from pwserver.core.reasons import reason
 from pwserver.core.states import Health
+from pwserver.extensions import db
 from pwserver.models import AppUser, SyncAgent, new_id
 from pwserver.services.agents import refresh_chains
 from pwserver.services.audit import record
-from pwserver.services.keys import keyring
-from pwserver.services.sync import accounts, credentials, requeue
-from pwserver.services.sync.reach import _open as open_version
+from pwserver.services.sync import accounts, answers, credentials, requeue
+from pwserver.services.sync.reach import open_version
 from pwserver.services.sync.status import timing
+from pwserver.services.sync.tries import BY_PERSON
 from pwserver.services.transaction import end_read, now, write
 from pwserver.sync.chain import NotNow
 
 _OUR_WAY_IN = frozenset({"language_mode", "not_admin", "wrong_name", "new_machine", "is_dc"})
-BY_PERSON = 2
-"""Tries that a person's click may bring an account to within the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +86,10 @@ def test_agent(actor: AppUser | None, agent: SyncAgent, check: Check | None = No
     contact = Contact(agent.host, agent.port, agent.pin, agent.machine, agent.machine_sid or None)
     login, attempt = _reserve(agent)
     credential = Credential(login.user_name, open_version(login.version_id or ""))
-    digest = keyring().digest(f"account {login.key}", credential.secret)
+    digests = answers.digests(db.session, login.key, credential.secret)
     end_read()
     outcome = ask(lambda: check(contact, credential), secrets=[credential.secret])
-    _settle(actor, agent_id, rev, login, digest, attempt, outcome)
+    _settle(actor, agent_id, rev, login, digests, attempt, outcome)
     return outcome
 
 
@@ -120,7 +119,7 @@ def _settle(
     agent_id: str,
     rev: int,
     login: credentials.Login,
-    digest: str,
+    digests: answers.Digests,
     attempt: str,
     outcome: Outcome,
 ) -> None:
@@ -130,9 +129,9 @@ def _settle(
         if Key.LOGIN not in outcome.spent:
             accounts.give_back(session, attempt, [key])
         if outcome.answer == Answer.APPLIED:
-            accounts.remember(session, key, digest, accepted=True, reason="", at=at)
+            answers.remember(session, key, digests, accepted=True, reason="", at=at)
         elif outcome.answer == Answer.BLOCKED and Key.LOGIN in outcome.spent:
-            accounts.remember(session, key, digest, accepted=False, reason=outcome.reason, at=at)
+            answers.remember(session, key, digests, accepted=False, reason=outcome.reason, at=at)
         row = session.get(SyncAgent, agent_id, with_for_update=True)
         if row is None or row.row_version != rev:
             return  # edited meanwhile: this answer was about another address or login

@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from pwserver.connectors.base import Credential
 from pwserver.core.secrets import Secret
-from pwserver.models import Account, AccountTry
+from pwserver.models import Account, AccountAnswer, AccountTry
 from pwserver.services import agent_test, sync
-from pwserver.services.sync import accounts
+from pwserver.services.sync import accounts, answers
 from pwserver.services.transaction import write
 from tests.disasters.conftest import FIRST, OTHER, PRIMARY, Play
 
@@ -120,7 +120,7 @@ def test_one_budget_for_all_a_second_click_is_the_last_one(play: Play) -> None:
         play.work(run)
         play.advance(20)
         with write() as session:
-            session.query(accounts.AccountAnswer).delete()  # even if what it refused were forgotten
+            session.query(AccountAnswer).delete()  # even if what it refused were forgotten
     assert play.wrong_logons(OTHER) <= 2
 
 
@@ -187,6 +187,27 @@ def test_tries_of_two_names_that_prove_to_be_one_account_are_united(play: Play) 
         accounts.unite(session, "lab-09\\root", "lab-09#500")
     assert play.tries("lab-09#500") == 2
     assert accounts.key_of(play.session, "lab-09\\root") == "lab-09#500"
+
+
+def test_a_refusal_outlives_the_name_under_which_it_was_heard(play: Play) -> None:
+    """A login refused as ``machine\\user`` is not sent again only because its target has told its identity since."""
+    name, told, value, session = "lab-09\\root", "lab-09#500", Secret("not it"), play.session
+    with write():
+        refused = answers.digests(session, name, value)
+        answers.remember(session, name, refused, accepted=False, reason="logon_denied", at=play.world.now)
+        taken = answers.digests(session, name, Secret("taken"))
+        answers.remember(session, name, taken, accepted=True, reason="", at=play.world.now)
+        accounts.unite(session, name, told)
+        accounts.unite(session, told, "S-1-5-21-1-2-3-500")
+    key = accounts.key_of(session, name)
+    assert key == accounts.key_of(session, told) == "S-1-5-21-1-2-3-500"
+    again = answers.digests(session, key, value)
+    assert answers.refusal(session, key, again) is not None
+    assert answers.refusal(session, key, answers.digests(session, key, Secret("another"))) is None
+    assert not answers.is_accepted(session, key, answers.digests(session, key, Secret("taken"))), "shown anew"
+    with write():
+        assert answers.accept_only(session, key, again, play.world.now), "it had been refused"
+    assert answers.refusal(session, key, again) is None
 
 
 def test_two_links_of_one_account_are_found_out_and_the_later_is_blocked(play: Play) -> None:

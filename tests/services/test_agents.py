@@ -14,7 +14,7 @@ from pwserver.models import AccountTry, Event, SyncAgent, SyncChain
 from pwserver.services import agent_test, agents, entries, vaults
 from pwserver.services.agent_test import Contact
 from pwserver.services.agent_test import test_agent as check_agent
-from pwserver.services.sync import accounts
+from pwserver.services.sync import accounts, answers
 from pwserver.services.sync.credentials import is_usable
 from tests.conftest import Cast, Clock
 from tests.lab_wire.kit import Lab, certificate_folder, lab
@@ -242,10 +242,8 @@ def test_a_refused_login_is_not_used_again_by_itself(ctx: Flask, cast: Cast, lab
     check_agent(cast.ada, agent)
     assert agent.login_entry is not None
     key = accounts.key_of_login(db.session, agent.login_entry, "LAB-01")
-    from pwserver.services.keys import keyring
-
-    digest = keyring().digest(f"account {key}", Secret("wrong-Login-99"))
-    assert accounts.refusal(db.session, key, digest) is not None, "where runs look before they send it"
+    digests = answers.digests(db.session, key, Secret("wrong-Login-99"))
+    assert answers.refusal(db.session, key, digests) is not None, "where runs look before they send it"
 
 
 def test_another_certificate_gets_no_login(ctx: Flask, cast: Cast, lab: Lab) -> None:

@@ -1,4 +1,4 @@
-"""Account keys: one identity wherever it is seen, its names, and the answers it gave to our values."""
+"""Account keys: one identity wherever it is seen, its names, and the tries booked on it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sqlalchemy import Update, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import scoped_session
 
-from pwserver.connectors.base import Key
-from pwserver.models import Account, AccountAnswer, AccountName, AccountTry, Entry, LinkAttempt, SyncLink, SyncRun
+from pwserver.models import Account, AccountName, AccountTry, Entry, LinkAttempt, SyncLink, SyncRun
+from pwserver.services.sync import answers
 
 Session = scoped_session[Any]
 
@@ -54,22 +54,6 @@ def key_of_login(session: Session, entry: Entry, machine: str) -> str:
     return own or key_of(session, account_name(entry.user_name, entry.machine or machine))
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
-    """A try that an attempt may cost: whose, and the keyed digest of the value it tries (None: none that could be
-    refused, as in a reset)."""
-
-    role: Key
-    key: str
-    digest: str | None
-    version: str | None = None
-    """The stored version that is tried; None: a typed credential."""
-
-
-def refusal(session: Session, key: str, digest: str) -> AccountAnswer | None:
-    return session.scalar(select(AccountAnswer).filter_by(key=key, digest=digest, accepted=False))
-
-
 def was_sent_since(session: Session, link_id: str, version_id: str | None, at: datetime) -> bool:
     """Whether this link was sent this version since ``at``, and took it or may have taken it."""
     sent = select(LinkAttempt.id).where(
@@ -80,30 +64,6 @@ def was_sent_since(session: Session, link_id: str, version_id: str | None, at: d
         LinkAttempt.intent_at >= at,
     )
     return session.scalar(sent.limit(1)) is not None
-
-
-def is_accepted(session: Session, key: str, digest: str) -> bool:
-    return session.scalar(select(AccountAnswer.accepted).filter_by(key=key, digest=digest)) is True
-
-
-def remember(session: Session, key: str, digest: str, *, accepted: bool, reason: str, at: datetime) -> bool:
-    """Keeps what ``key`` said to a value. True when a value refused before is accepted now."""
-    row = session.get(AccountAnswer, (key, digest))
-    if row is None:
-        session.add(AccountAnswer(key=key, digest=digest, accepted=accepted, reason=reason, at=at))
-        session.flush()
-        return False
-    mended = accepted and not row.accepted
-    row.accepted, row.reason, row.at = accepted, reason, at
-    session.flush()
-    return mended
-
-
-def accept_only(session: Session, key: str, digest: str, at: datetime) -> bool:
-    """``key`` was proved to hold this value: whatever it accepted before is over. True when it had refused it."""
-    others = (AccountAnswer.key == key, AccountAnswer.digest != digest, AccountAnswer.accepted)
-    session.execute(delete(AccountAnswer).where(*others).execution_options(synchronize_session="fetch"))
-    return remember(session, key, digest, accepted=True, reason="", at=at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +119,7 @@ def forgive(session: Session, key: str) -> None:
 
 
 def unite(session: Session, name_key: str, told: str) -> None:
-    """``name_key`` proved to be the account ``told``: tries are united, answers to the old key are dropped (their
-    digests are bound to it; a dropped refusal is still held by the united budget)."""
+    """``name_key`` proved to be the account ``told``: tries and refusals are united."""
     insert_new(session, Account, key=told)
     insert_new(session, AccountName, name=name_key, key=told)
     session.execute(update(AccountName).where(AccountName.key == name_key).values(key=told))
@@ -169,7 +128,7 @@ def unite(session: Session, name_key: str, told: str) -> None:
         update(AccountTry).where(AccountTry.key == name_key, AccountTry.attempt_id.not_in(known)).values(key=told)
     )
     session.execute(delete(AccountTry).where(AccountTry.key == name_key))
-    session.execute(delete(AccountAnswer).where(AccountAnswer.key == name_key))
+    answers.move(session, name_key, told)
     writer = session.scalar(select(Account.writer_run_id).where(Account.key == name_key))
     if writer:
         session.execute(update(Account).where(Account.key == told).values(writer_run_id=writer))

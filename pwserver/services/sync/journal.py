@@ -6,8 +6,7 @@ This is the engine's :class:`~pwserver.sync.ports.Journal` over the database. No
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from time import monotonic, sleep
 from typing import Any
@@ -22,7 +21,6 @@ from pwserver.core.states import LinkState
 from pwserver.core.timing import Timing
 from pwserver.extensions import db
 from pwserver.models import (
-    Account,
     Entry,
     EntryVersion,
     LinkAttempt,
@@ -36,12 +34,12 @@ from pwserver.models import (
 )
 from pwserver.services.audit import record
 from pwserver.services.sync import accounts
-from pwserver.services.sync.accounts import Try
 from pwserver.services.sync.credentials import is_usable
 from pwserver.services.sync.plans import read_plan
-from pwserver.services.sync.reach import Bound, Reacher
-from pwserver.services.sync.requeue import follow_up, requeue_waiting_for, value_was_edited
+from pwserver.services.sync.reach import Bound, Reacher, digests_of
+from pwserver.services.sync.requeue import follow_up, value_was_edited
 from pwserver.services.sync.status import next_test, refresh
+from pwserver.services.sync.tries import Try, afford, keep_policy, settle, under
 from pwserver.services.transaction import end_read, now, write
 from pwserver.services.values import shift_stages
 from pwserver.sync.chain import WRITES, After, Denied, FenceLost, Link, NotNow, Plan, Step, Stopping, Why
@@ -53,10 +51,6 @@ log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 0.5
 """Between two tries to write an answer down."""
-
-MAYBE_LOGS_ON = frozenset({Step.TEST, Step.CHANGE, Step.RESET, Step.SET, Step.PROBE})
-"""Steps that may cost the target account a wrong logon."""
-
 
 @dataclass(frozen=True, slots=True)
 class Granted:
@@ -112,7 +106,7 @@ class SqlJournal:
             denied = (
                 self._gate(session, run, link, step)
                 or self._others(session, link, step, target, at)
-                or self._afford(session, link, step, tries, at)
+                or afford(session, self.run_id, link, step, tries, at, self.timing)
             )
             if isinstance(denied, Denied):
                 return denied
@@ -166,48 +160,6 @@ class SqlJournal:
             if session.scalar(written.limit(1)):
                 return Denied(Why.BUSY, safe_at=soon)
         return None
-
-    def _afford(
-        self, session: Session, link: Link, step: Step, tries: Sequence[Try], at: datetime
-    ) -> list[Try] | Denied:
-        """The lock-out budget (rule 22): which tries have to be reserved, or why nothing may be sent."""
-        reserved = []
-        for each in tries:
-            refusal = accounts.refusal(session, each.key, each.digest) if each.digest else None
-            if refusal and not self._set_since(session, link, each.version, refusal.at):
-                if each.role != Key.TARGET and not self._tested_again(session, link, refusal.at):
-                    return Denied(Why.LOGIN_REFUSED, refusal.reason)
-                if each.role == Key.TARGET and not link.asked:
-                    sent = accounts.was_sent_since(session, link.id, each.version, link.unknown_since or at)
-                    return Denied(Why.REFUSED_BEFORE, refusal.reason, since_sent=sent)
-            own = each.role == Key.TARGET and step != Step.SET
-            if not own and each.digest and accounts.is_accepted(session, each.key, each.digest):
-                continue  # our login, or the value a place stores: accepted before, so it costs no wrong logon
-            no = accounts.may_try(
-                session,
-                each.key,
-                self.run_id,
-                budget=2 if link.asked else 1,
-                window=self.timing.try_window,
-                busy_for=self.timing.busy_account,
-                at=at,
-            )
-            if no is not None:
-                return Denied(Why.BUSY if no.busy else Why.BUDGET, safe_at=no.safe_at)
-            reserved.append(each)
-        return reserved
-
-    def _tested_again(self, session: Session, link: Link, refused_at: datetime) -> bool:
-        """A person's click after the refusal tests our credential again, once: its next refusal is later than that
-        click, and stops the other links as the first one did (rule 23)."""
-        clicked = session.scalar(select(SyncRun.clicked_at).where(SyncRun.id == self.run_id))
-        return link.asked and clicked is not None and refused_at < clicked
-
-    @staticmethod
-    def _set_since(session: Session, link: Link, version: str | None, refused_at: datetime) -> bool:
-        """Whether a value was sent to this account, and applied or perhaps applied, since the account refused it: the
-        refusal tells nothing of today."""
-        return link.is_account and accounts.was_sent_since(session, link.id, version, refused_at)
 
     def _add(
         self,
@@ -300,7 +252,7 @@ class SqlJournal:
                 project(session, row, attempt, outcome, after, at)
                 chain = session.get_one(SyncChain, row.chain_id)
                 if outcome.evidence is not None:
-                    _keep_policy(session, row, outcome.evidence)
+                    keep_policy(session, row, outcome.evidence)
                     session.get_one(SyncAgent, chain.agent_id).last_contact_at = at
                 if after.proof is not None:
                     chain.next_test_at = next_test(chain.id, at)
@@ -312,35 +264,8 @@ class SqlJournal:
     ) -> None:
         """Gives back what was not spent, and remembers which of our values were accepted or refused."""
         key = row.account_key if row.is_account else granted.target.account_key
-        tries = [self._under(key, each, granted.target) for each in granted.tries]
-        spent = {each.key for each in tries if each.role in outcome.spent}  # two roles may be one account: one try
-        unspent = {each.key for each in tries if each.role in granted.reserved} - spent
-        accounts.give_back(session, attempt.id, unspent)
-        for each in tries:
-            if each.role in outcome.spent and each.role not in granted.reserved and outcome.answer != Answer.UNKNOWN:
-                accounts.reserve(session, each.key, attempt.id, at)  # it cost a try against all expectation: booked
-        for each in tries:
-            if each.digest and each.role in outcome.spent and outcome.answer in (Answer.REFUSED, Answer.BLOCKED):
-                accounts.remember(session, each.key, each.digest, accepted=False, reason=outcome.reason, at=at)
-            elif each.role == Key.TARGET:
-                if attempt.version and outcome.evidence and outcome.evidence.logged_on:
-                    digest = granted.target.digest(each.key, attempt.version)
-                    if accounts.accept_only(session, each.key, digest, at):
-                        requeue_waiting_for(session, each.key, at)
-            elif (
-                each.digest
-                and outcome.evidence
-                and outcome.answer in (Answer.APPLIED, Answer.REFUSED)  # the machine answered through this login
-                and accounts.remember(session, each.key, each.digest, accepted=True, reason="", at=at)
-            ):
-                requeue_waiting_for(session, each.key, at)
-
-    @staticmethod
-    def _under(key: str | None, each: Try, target: Bound) -> Try:
-        """The target's own try under the key it told of itself meanwhile."""
-        if each.role != Key.TARGET or key is None or each.key == key:
-            return each
-        return replace(each, key=key, digest=each.version and target.digest(key, each.version))
+        tries = [under(key, each, digests_of) for each in granted.tries]
+        settle(session, attempt, tries, granted.reserved, outcome, at, digests_of)
 
     def _identify(self, session: Session, row: SyncLink, outcome: Outcome, after: After) -> After:
         """Once a target told which account it is, that is its key; two links of one account are one too many."""
@@ -473,22 +398,6 @@ def _forget_proof(row: SyncLink) -> None:
     row.proof_version_id = row.proof_means = row.proof_host = row.proof_stamp = None
     row.proof_rev = None
     row.proved_at = row.logon_at = None
-
-
-def _keep_policy(session: Session, row: SyncLink, evidence: Evidence) -> None:
-    """What the target told of its own lock-out count: its policy is kept for the budget, and a count of zero shows that
-    the tries of calls with an unknown end were not spent (rule 22)."""
-    if not row.account_key or not row.is_account:
-        return
-    if evidence.threshold is not None:
-        accounts.insert_new(session, Account, key=row.account_key)
-        session.execute(
-            update(Account)
-            .where(Account.key == row.account_key)
-            .values(threshold=evidence.threshold, window_s=evidence.window_s)
-        )
-    if evidence.bad_count == 0:
-        accounts.forgive(session, row.account_key)
 
 
 def as_json(evidence: Evidence | None) -> dict[str, Any] | None:

@@ -18,9 +18,9 @@ from pwserver.core.timing import Timing
 from pwserver.extensions import db
 from pwserver.models import EntryVersion, LinkMaybe, Override, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services.keys import keyring
-from pwserver.services.sync import accounts, credentials
-from pwserver.services.sync.accounts import Try
+from pwserver.services.sync import accounts, answers, credentials
 from pwserver.services.sync.credentials import Login, Ways
+from pwserver.services.sync.tries import Try
 from pwserver.services.transaction import end_read
 from pwserver.sync.chain import NotNow, Step
 from pwserver.sync.ports import Attempt, Method
@@ -79,35 +79,26 @@ class Bound:
         reads_only = step == Step.PROBE and version is None
         if step in (Step.TEST, Step.CHANGE, Step.RESET, Step.SET, Step.PROBE) and not reads_only:
             value = old if step == Step.CHANGE else None if step == Step.RESET else version
-            tries.append(Try(Key.TARGET, key, value and self.digest(key, value), value))
+            tries.append(Try(Key.TARGET, key, digests_of(key, value) if value else (), value))
         for role, login in ((Key.LOGIN, self.ways.login), (Key.LINKED, self.ways.linked)):
             if login is not None:
-                digest = self._digest(login.key, self._credential(login).secret)
-                tries.append(Try(role, login.key, digest, login.version_id))
+                digests = answers.digests(db.session, login.key, self._credential(login).secret)
+                tries.append(Try(role, login.key, digests, login.version_id))
         return tries
-
-    @classmethod
-    def digest(cls, key: str, version: str) -> str:
-        """The keyed digest under which ``key``'s answer to this version is remembered."""
-        return cls._digest(key, _open(version))
-
-    @staticmethod
-    def _digest(key: str, value: Secret) -> str:
-        return keyring().digest(f"account {key}", value)
 
     def _credential(self, login: Login) -> Credential:
         if login.typed:
             assert self.open_typed is not None
             return Credential(login.user_name, self.open_typed())
         assert login.version_id is not None
-        return Credential(login.user_name, _open(login.version_id))
+        return Credential(login.user_name, open_version(login.version_id))
 
     def ask(self, attempt: Attempt, method: Method, *, old: str | None = None, new: str | None = None) -> Outcome:
         """Opens what this call needs, makes it, and forgets it."""
         login = self._credential(self.ways.login) if self.ways.login else None
         linked = self._credential(self.ways.linked) if self.ways.linked else None
-        before = _open(old) if old else None
-        value = _open(new) if new else None
+        before = open_version(old) if old else None
+        value = open_version(new) if new else None
         end_read()
         left = self.timing.call - (monotonic() - attempt.began)
         if left <= 0:  # this process was stopped meanwhile; others go by the intent's deadline and may have taken over
@@ -149,9 +140,15 @@ class Bound:
         return ask(go, secrets=secrets)
 
 
-def _open(version_id: str) -> Secret:
+def open_version(version_id: str) -> Secret:
+    """The execute door: a stored value, for the call that sends it."""
     sealed = db.session.get_one(EntryVersion, version_id).sealed
     return keyring().open(Sealed(sealed), bound_to("entry_version", version_id, "sealed"))
+
+
+def digests_of(key: str, version_id: str) -> answers.Digests:
+    """The digests under which ``key``'s answers to this version are remembered."""
+    return answers.digests(db.session, key, open_version(version_id))
 
 
 @dataclass(slots=True)
@@ -209,7 +206,7 @@ class Reacher:
             .order_by(EntryVersion.number.desc())
         )
         for version_id in candidates.all():
-            refusal = accounts.refusal(session, login.key, Bound.digest(login.key, version_id))
+            refusal = answers.refusal(session, login.key, digests_of(login.key, version_id))
             if refusal is None or accounts.was_sent_since(session, link.id, version_id, refusal.at):
                 return replace(login, version_id=version_id)
         return login
