@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from flask import Flask
+from sqlalchemy import select
 
 from pwserver import create_app
 from pwserver.config import Config
 from pwserver.core.secrets import Secret
-from pwserver.core.timing import NORMAL, RetryPolicy
+from pwserver.core.timing import NORMAL, RetryPolicy, Timing
 from pwserver.extensions import db
-from pwserver.models import AgentScope, AppUser, Entry, Membership, SyncAgent, Vault, new_id
+from pwserver.models import AgentScope, AppUser, Entry, Membership, SyncAgent, SyncChain, SyncRun, Vault, new_id
 from pwserver.services import keys, sync
 from pwserver.services.transaction import write
 from pwserver.services.values import add_version
@@ -31,8 +33,8 @@ ACCOUNTS = {
 """Account → its chain's Default Sync."""
 
 
-def make_app(folder: Path) -> Flask:
-    app = create_app(Config(instance=folder, database_url="sqlite://", testing=True, timing=EXACT), pages=False)
+def make_app(folder: Path, timing: Timing = EXACT) -> Flask:
+    app = create_app(Config(instance=folder, database_url="sqlite://", testing=True, timing=timing), pages=False)
     with app.app_context():
         db.create_all()
         keys.prove()
@@ -134,7 +136,7 @@ def raw() -> sqlite3.Connection:
 
 @dataclass
 class Stage:
-    """The app and the database every example starts from: built once, copied back each time."""
+    """The app, and the database and world that every example starts from: built once, copied back each time."""
 
     app: Flask
     template: sqlite3.Connection
@@ -143,16 +145,29 @@ class Stage:
     def restore(self) -> Scene:
         db.session.remove()
         self.template.backup(raw())
-        world = new_world()
+        world = deepcopy(self.scene.world)
         self.app.config["CLOCK"] = lambda: world.now
         return replace(self.scene, world=world)
 
 
-def make_stage(folder: Path) -> Stage:
-    app = make_app(folder)
+def make_stage(folder: Path, timing: Timing = EXACT) -> Stage:
+    app = make_app(folder, timing)
     with app.app_context():
-        scene = build(app, new_world())
-        template = sqlite3.connect(":memory:")
-        raw().backup(template)
-        db.session.remove()
-    return Stage(app, template, scene)
+        return _keep(build(app, new_world()))
+
+
+def proved(stage: Stage) -> Stage:
+    """The same stage after its first tests: every account was proved."""
+    with stage.app.app_context():
+        scene = stage.restore()
+        for run_id in db.session.scalars(select(SyncRun.id).order_by(SyncRun.number)).all():
+            assert sync.execute(run_id, "worker", scene.connect)
+        assert set(db.session.scalars(select(SyncChain.status))) <= {"in_sync", "pending_sync"}
+        return _keep(scene)
+
+
+def _keep(scene: Scene) -> Stage:
+    template = sqlite3.connect(":memory:")
+    raw().backup(template)
+    db.session.remove()
+    return Stage(scene.app, template, scene)

@@ -7,26 +7,29 @@ correct, retest, approve, give up, cancel, disable, remove; somebody changes a p
 from __future__ import annotations
 
 from collections import deque
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sqlalchemy import select
 
 from pwserver.connectors.base import Credential
 from pwserver.core.errors import PwserverError
-from pwserver.core.secrets import Sealed, Secret, bound_to
-from pwserver.core.states import Status
+from pwserver.core.secrets import Secret
+from pwserver.core.states import Status, derive_status
 from pwserver.extensions import db
-from pwserver.models import Entry, EntryVersion, LinkMaybe, SyncChain, SyncLink, SyncRun
+from pwserver.models import EntryVersion, SyncChain, SyncLink, SyncRun
 from pwserver.services import sync, timer
-from pwserver.services.keys import keyring
 from pwserver.services.sync.status import read_facts
 from pwserver.services.transaction import now
 from pwserver.sync.chain import FenceLost
 from tests.sync import build
-from tests.sync.world import FAULTS, Crash, Lie
+from tests.sync.book import Page, Values, read_book
+from tests.sync.world import FAULTS, Crash
 
+PENDING = select(EntryVersion.id, EntryVersion.sealed).where(EntryVersion.stage == "pending")
 KEYS = ("lab", "lab", "lab", "desk", "adm")
 entries = st.sampled_from(KEYS)
 faults = st.lists(st.sampled_from(("none", "none", "none", *FAULTS)), max_size=5)
@@ -44,7 +47,8 @@ class Machine(RuleBasedStateMachine):
         self.context.push()
         self.scene = self.stage.restore()
         self.world = self.scene.world
-        self.values: dict[str, str] = {}
+        self.values = Values()
+        self.computed: dict[str, tuple[Page, datetime]] = {}
         self.count = 0
 
     def teardown(self) -> None:
@@ -58,18 +62,24 @@ class Machine(RuleBasedStateMachine):
         self.count += 1
         return Secret(f"value {self.count}")
 
-    def _ask(self, act) -> None:  # type: ignore[no-untyped-def]
-        """A request that may be refused in words; anything else that escapes is a failure."""
+    def _ask(self, act: Callable[[], object], *, may_replace: bool = False) -> None:
+        """A request that may be refused in words; anything else that escapes is a failure. A change under way whose
+        value some account has, or will have yet, never gives way to it, unless an owner approves another one."""
+        pending = {version.id: self.values(version) for version in db.session.execute(PENDING)}
+        db.session.rollback()
         try:
             act()
         except PwserverError:
             pass
         finally:
             db.session.rollback()
-
-    @initialize()
-    def prove_all(self) -> None:
-        self._work([], None)
+        if pending and not may_replace:
+            aside = select(EntryVersion.id).where(
+                EntryVersion.id.in_(pending), EntryVersion.stage.in_(("old", "discarded"))
+            )
+            for version_id in db.session.scalars(aside):
+                assert pending[version_id] not in self.world.values(), "laid aside, though an account has it or will"
+            db.session.rollback()
 
     @rule(key=entries)
     def change(self, key: str) -> None:
@@ -110,7 +120,7 @@ class Machine(RuleBasedStateMachine):
             secret = "our login" if typed == "right" else "not it"
             credentials = {link.machine.casefold(): Credential("M\\adm", Secret(secret)) for link in links}
         form = sync.Approval(ticked, which, "2 a.m.", new=self._new(), credentials=credentials)
-        self._ask(lambda: sync.approve(self.scene.person(), self.scene.entry(key), form))
+        self._ask(lambda: sync.approve(self.scene.person(), self.scene.entry(key), form), may_replace=True)
 
     @rule(key=entries)
     def click_and_click_again(self, key: str) -> None:
@@ -189,7 +199,7 @@ class Machine(RuleBasedStateMachine):
         done = db.session.scalars(select(SyncRun.id).where(SyncRun.state == "done")).all()
         before = (self.world.mutations, self.world.calls)
         for run_id in done:
-            assert not sync.execute(run_id, "again", self.scene.connect)
+            assert not sync.execute(run_id, "again", self.scene.connect), "a run that is done was done again"
         assert (self.world.mutations, self.world.calls) == before
 
     def _work(self, plan: list[str], crash: tuple[int, str] | None) -> None:
@@ -228,90 +238,76 @@ class Machine(RuleBasedStateMachine):
         return sync.active_links(chain)
 
     @staticmethod
-    def _account(link: SyncLink) -> str:
+    def _account(link: Any) -> str:
         return f"{link.machine}\\{link.settings['user_name']}"
-
-    def _value(self, version_id: str | None) -> str | None:
-        if version_id is None:
-            return None
-        if version_id not in self.values:
-            sealed = db.session.get_one(EntryVersion, version_id).sealed
-            opened = keyring().open(Sealed(sealed), bound_to("entry_version", version_id, "sealed"))
-            self.values[version_id] = opened.open()
-        return self.values[version_id]
 
     @invariant()
     def nothing_is_lost_and_nothing_lies(self) -> None:
         try:
-            chains = db.session.scalars(select(SyncChain).execution_options(populate_existing=True)).all()
-            maybe: dict[str, list[str]] = {}
-            for row in db.session.scalars(select(LinkMaybe)):
-                maybe.setdefault(row.link_id, []).append(row.version_id)
-            for chain in chains:
-                self._check_chain(chain, maybe)
-            self._check_budget()
+            for page in read_book():
+                self._check_page(page)
+                self._check_cache(page)
         finally:
             db.session.rollback()
+        self._check_budget()
 
-    def _check_chain(self, chain: SyncChain, maybe: dict[str, list[str]]) -> None:
-        versions = db.session.execute(
-            select(EntryVersion.id, EntryVersion.stage).where(EntryVersion.entry_id == chain.entry_id)
-        ).all()
-        kept = {self._value(version_id) for version_id, stage in versions if stage != "discarded"}
-        current = [version_id for version_id, stage in versions if stage == "current"]
-        assert len(current) == 1
-        self._check_promotion(chain, current[0])
-        for link in chain.links:
+    def _check_page(self, page: Page) -> None:
+        opened = {version.id: self.values(version) for version in page.versions}
+        kept = {opened[version.id] for version in page.versions if version.stage != "discarded"}
+        (current,) = page.staged("current")
+        self._check_promotion(page, current, opened)
+        for link in page.links:
             if not link.is_account:
                 continue
             name = self._account(link)
             account = self.world.accounts[name]
             if account.foreign_at is None:
                 assert account.value in kept, f"{name}: no stored version opens it any more"
-                possible = {self._value(version_id) for version_id in maybe.get(link.id, ())}
-                possible.add(self._value(link.holds_version_id or link.starts_from_version_id))
+                possible = {opened.get(version_id) for version_id in page.maybe.get(link.id, ())}
+                possible.add(opened.get(link.holds_version_id or link.starts_from_version_id))
                 if link.active or link.holds_version_id:
                     assert account.value in possible, f"{name}: the vault does not know what it may hold"
             fresh = link.proved_at and (account.foreign_at is None or account.foreign_at <= link.proved_at)
-            if fresh and link.active and link.id not in maybe and link.state == "in_sync" and link.proof_version_id:
-                assert account.value == self._value(link.proof_version_id), f"{name}: a green that lies"
-        if chain.status == Status.IN_SYNC:
-            self._check_green(chain, current[0])
-        running = db.session.scalar(select(SyncRun.id).where(SyncRun.chain_id == chain.id, SyncRun.state == "running"))
-        if running is None and (chain.recheck_at is None or chain.recheck_at > now()):
-            self._check_cache(chain)
+            settled = link.active and link.id not in page.maybe and link.state == "in_sync" and link.proof_version_id
+            if fresh and settled:
+                assert account.value == opened[link.proof_version_id], f"{name}: a green that lies"
+        if page.chain.status == Status.IN_SYNC:
+            self._check_green(page, opened[current.id])
 
-    def _check_promotion(self, chain: SyncChain, current: str) -> None:
+    def _check_promotion(self, page: Page, current: Any, opened: dict[str, str]) -> None:
         """A changed value is the vault's only once Default Sync took it (rule 8)."""
-        if db.session.get_one(EntryVersion, current).origin in ("change", "override"):
-            primary = self.world.accounts[self._account(sync.active_links(chain)[0])]
-            if chain.enabled:
-                assert self._value(current) in primary.ever | primary.sent, "promoted, but never sent to Default Sync"
-                assert self._value(current) in primary.ever, "promoted, but Default Sync never took it"
+        if page.chain.enabled and current.origin in ("change", "override"):
+            primary = self.world.accounts[self._account(page.active[0])]
+            assert opened[current.id] in primary.ever, "promoted, but Default Sync never took it"
 
-    def _check_green(self, chain: SyncChain, current: str) -> None:
-        value = self._value(current)
-        for link in sync.active_links(chain):
+    def _check_green(self, page: Page, value: str) -> None:
+        chain, name = page.chain, self._account(page.active[0])
+        for link in page.active:
             assert link.proved_at is not None
             if chain.recheck_at and chain.recheck_at > now():
-                assert now() - link.proved_at < timedelta(seconds=build.EXACT.proof_fresh), (
-                    "a proof too old for a green"
-                )
+                age = now() - link.proved_at
+                assert age < timedelta(seconds=build.EXACT.proof_fresh), f"{name}: a proof too old for a green"
             if link.is_account:
                 account = self.world.accounts[self._account(link)]
-                by_hand = account.foreign_at is not None and link.proved_at and account.foreign_at > link.proved_at
-                assert by_hand or account.value == value, f"{chain.entry.name} is called In Sync and is not"
-                assert by_hand or account.proved, f"{chain.entry.name} is called In Sync, and nobody logged on"
+                by_hand = account.foreign_at is not None and account.foreign_at > link.proved_at
+                assert by_hand or account.value == value, f"{name}'s chain is called In Sync and is not"
+                assert by_hand or account.proved, f"{name}'s chain is called In Sync, and nobody logged on"
             else:
                 place = self.world.places[f"{link.machine}\\{link.settings.get('path') or link.settings['name']}"]
                 assert place.value == value, f"{place} is called In Sync and is not"
 
-    def _check_cache(self, chain: SyncChain) -> None:
-        from pwserver.core.states import derive_status
+    def _check_cache(self, page: Page) -> None:
+        """Recomputed by the product's own function, whenever a fact or the time is another than when it was last right.
 
-        facts = read_facts(db.session, chain)
-        fresh = timedelta(seconds=build.EXACT.proof_fresh)
-        assert chain.status == derive_status(facts.chain, now(), fresh), "the cached status differs from the facts"
+        A running run writes the status down when it ends, and what time changes is the timer's."""
+        chain, at = page.chain, now()
+        if any(run.state == "running" for run in page.runs) or (chain.recheck_at and chain.recheck_at <= at):
+            return
+        if self.computed.get(chain.id) != (page, at):
+            facts = read_facts(db.session, db.session.get_one(SyncChain, chain.id))
+            status = derive_status(facts.chain, at, timedelta(seconds=build.EXACT.proof_fresh))
+            assert chain.status == status, "the cached status differs from the facts"
+            self.computed[chain.id] = (page, at)
 
     def _check_budget(self) -> None:
         window = timedelta(seconds=build.EXACT.try_window)
@@ -320,6 +316,3 @@ class Machine(RuleBasedStateMachine):
                 tries = [person for at, person in account.bad if start <= at < start + window]
                 assert len(tries) <= 2, f"{name}: {len(tries)} wrong logons within {window}"
                 assert sum(1 for person in tries if not person) <= 1, f"{name}: two wrong logons by the server itself"
-
-
-__all__ = ["Entry", "Lie", "Machine"]

@@ -113,6 +113,10 @@ class World:
         found.writes += 1
         self.mutations += 1
 
+    def values(self) -> set[str]:
+        """What accounts hold, and what dead attempts may still set."""
+        return {account.value for account in self.accounts.values()} | {value for _, _, value in self.late}
+
     def outside(self, account: str, value: str, clock_back: bool) -> None:
         """Someone sets a password by hand; ``clock_back``: after the machine's clock was set back by a day."""
         found = self.accounts[account]
