@@ -17,8 +17,9 @@ from pwserver.models import Entry, LinkAttempt, SyncRun, Vault, new_id
 from pwserver.services import sync, timer
 from pwserver.services.sync import journal
 from pwserver.services.transaction import write
+from tests.sync import sweep
 from tests.sync.build import Scene, Stage, make_stage
-from tests.sync.test_sweep import assert_all_have_it, converge, proved, request_change, work
+from tests.sync.sweep import proved, request_change, work
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,19 @@ def scene(stage: Stage) -> Iterator[Scene]:
     with stage.app.app_context():
         yield proved(stage)
         db.session.remove()
+
+
+def converge(scene: Scene, case: str) -> None:
+    """Time passes, the timer ticks, workers work: nothing else. In the end the chain is In Sync."""
+    assert sweep.converge(scene, seconds=1200, step=20), case
+    chain = sweep.chain(scene)
+    assert (chain.status, chain.status_detail) == ("in_sync", ""), case
+    db.session.rollback()
+
+
+def assert_all_have_it(scene: Scene) -> None:
+    eye = sweep.Eye(scene)
+    assert eye.at_the_end(sweep.Story("", ())).wrong == {}
 
 
 def test_a_worker_asked_to_end_gives_the_run_back_and_sends_nothing_more(

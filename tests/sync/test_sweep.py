@@ -5,182 +5,164 @@ The machine next door tries random orders; here every single point is tried, one
 
 from __future__ import annotations
 
+import importlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import update
 
-from pwserver.connectors.base import Credential
+from pwserver.connectors.base import Evidence, Means
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
-from pwserver.models import Override, SyncRun
-from pwserver.services import sync, timer
-from tests.sync.build import Scene, Stage, make_stage
-from tests.sync.world import FAULTS, Crash
+from pwserver.models import EntryVersion
+from pwserver.services.sync import accounts, journal, tries
+from pwserver.services.transaction import write
+from tests.sync import sweep
+from tests.sync.build import Scene, Stage
+from tests.sync.mutants import forgets_maybe
+from tests.sync.sweep import STORIES, Eye, Film, Story
+from tests.sync.world import FAULTS, ModelConnector
 
-NEW = "value after the sweep"
+CHANGE = STORIES[0]
+Patch = pytest.MonkeyPatch
+breaks = pytest.mark.breaks_invariants
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    return make_stage(Path(tmp_path_factory.mktemp("sweep")))
+    return sweep.stage_for(Path(tmp_path_factory.mktemp("sweep")))
 
 
-@pytest.fixture
-def scene(stage: Stage) -> Iterator[Scene]:
+@pytest.fixture(scope="module")
+def films(stage: Stage) -> dict[str, Film]:
     with stage.app.app_context():
-        yield proved(stage)
-        stage.app.config.pop("COMMIT_HOOK", None)
+        return {story.name: sweep.film(stage, story) for story in STORIES}
+
+
+@pytest.fixture(autouse=True)
+def context(stage: Stage) -> Iterator[None]:
+    with stage.app.app_context():
+        yield
         db.session.remove()
 
 
-def proved(stage: Stage) -> Scene:
-    """A scene whose accounts were all proved a while ago (longer than a last-set stamp's resolution)."""
-    scene = stage.restore()
-    work(scene)
-    scene.world.advance(60)
-    return scene
-
-
-def work(scene: Scene, *, die_at: int | None = None, where: str = "before") -> int:
-    """One pass over every run that is not done; returns the commits it made. Dies at commit number ``die_at``."""
-    made = 0
-
-    def hook(at: str) -> None:
-        nonlocal made
-        if at != where:
-            return
-        if made == die_at:
-            raise Crash
-        made += 1
-
-    runs = db.session.scalars(select(SyncRun.id).where(SyncRun.state != "done").order_by(SyncRun.number)).all()
-    db.session.rollback()
-    scene.app.config["COMMIT_HOOK"] = hook
-    try:
-        for run_id in runs:
-            sync.execute(run_id, "worker", scene.connect)
-    except Crash:
-        db.session.rollback()
-    finally:
-        scene.app.config.pop("COMMIT_HOOK")
-    return made
-
-
-def converge(scene: Scene, case: object, rounds: int = 60) -> None:
-    """Time passes, the timer ticks, workers work: nothing else. Ends when the chain is In Sync."""
-    for _ in range(rounds):
-        chain = sync.chain_of(scene.entry("lab"))
-        assert chain is not None
-        if chain.status == "in_sync" and sync.active_run(chain) is None:
-            break
-        db.session.rollback()
-        scene.world.advance(20)
-        timer.tick()
-        work(scene)
-    chain = sync.chain_of(scene.entry("lab"))
-    assert chain is not None
-    rows = [(link.machine, link.state, link.reason) for link in chain.links]
-    assert (chain.status, chain.status_detail) == ("in_sync", ""), (case, rows)
-    db.session.rollback()
-
-
-def request_change(scene: Scene) -> None:
-    sync.request_change(scene.person(), scene.entry("lab"), Secret(NEW))
-
-
-def approve_new(scene: Scene) -> None:
-    """Somebody changed LAB-01 by hand; an owner approves a new password with typed credentials."""
-    scene.world.outside("LAB-01\\Administrator", "by hand", clock_back=False)
-    links = [link.id for link in sync.active_links(sync.chain_of(scene.entry("lab")))]
-    typed = {name: Credential("M\\adm", Secret("our login")) for name in ("lab-01", "lab-02")}
-    sync.approve(
-        scene.person(), scene.entry("lab"), sync.Approval(links, "new", "swept", new=Secret(NEW), credentials=typed)
-    )
-
-
-def correct(scene: Scene) -> None:
-    """Somebody changed LAB-01 by hand and tells the vault; Retest then carries it to the others."""
-    scene.world.outside("LAB-01\\Administrator", NEW, clock_back=False)
-    scene.world.corrected.add(NEW)
-    first = sync.active_links(sync.chain_of(scene.entry("lab")))[0].id
-    sync.correct(scene.person(), scene.entry("lab"), Secret(NEW), [first])
-    work(scene)
-    sync.retest(scene.person(), scene.entry("lab"))
-
-
-INSTRUCTIONS = (request_change, approve_new, correct)
-Instruction = Callable[[Scene], None]
-
-
-def assert_all_have_it(scene: Scene, spent: int = 0) -> None:
-    truth = {name: account.value for name, account in scene.world.accounts.items() if "Administrator" in name}
-    assert set(truth.values()) == {NEW}, truth
-    assert {place.value for place in scene.world.places.values()} == {NEW}
-    wrong = {name: account.bad for name, account in scene.world.accounts.items() if account.bad}
-    assert sum(len(tries) for tries in wrong.values()) <= spent, wrong
-    assert db.session.scalars(select(Override)).first() is None
-    assert sync.check() == []
-    db.session.rollback()
-
-
-@pytest.mark.parametrize("instruction", INSTRUCTIONS, ids=lambda each: each.__name__)
-@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
 @pytest.mark.timeout(300)
-def test_a_worker_that_dies_at_any_commit_leaves_nothing_that_does_not_heal(
-    stage: Stage, scene: Scene, instruction: Instruction, where: str
+def test_who_dies_at_any_commit_or_call_leaves_nothing_that_does_not_heal(
+    stage: Stage, films: dict[str, Film], story: Story
 ) -> None:
-    instruction(scene)
-    commits = work(scene, where=where)
-    assert commits >= 8
-    for die_at in range(commits):
-        fresh = proved(stage)
-        instruction(fresh)
-        work(fresh, die_at=die_at, where=where)
-        if instruction is approve_new:
-            _approve_again_if_it_ended(fresh)
-        converge(fresh, die_at)
-        assert_all_have_it(fresh, spent=1 if instruction is approve_new else 0)
+    found, words = sweep.sweep_one(stage, story, films[story.name])
+    assert words == []
+    assert found.pop("boundaries") == len(films[story.name].points) >= 30
+    assert not any(found.values())
 
 
-def _approve_again_if_it_ended(scene: Scene) -> None:
-    """An override makes one pass. When its worker died before Default Sync was set, the account still holds what was
-    set by hand: nothing heals that by itself, and the owner approves once more."""
-    for _ in range(8):
-        scene.world.advance(30)
-        timer.tick()
-        work(scene)
-    chain = sync.chain_of(scene.entry("lab"))
-    assert chain is not None
-    if sync.active_run(chain) is None and chain.status == "out_of_sync":
-        links = [link.id for link in sync.active_links(chain)]
-        db.session.rollback()
-        typed = {name: Credential("M\\adm", Secret("our login")) for name in ("lab-01", "lab-02")}
-        form = sync.Approval(links, "new", "once more", new=Secret(NEW), credentials=typed)
-        sync.approve(scene.person(), scene.entry("lab"), form)
+def test_a_new_step_run_method_or_commit_of_the_engine_is_swept_or_missed_by_name(films: dict[str, Film]) -> None:
+    assert sweep.missing(films.values()) == []
+    without_approve = [film for name, film in films.items() if name != "approve"]
+    assert sweep.missing(without_approve) == ["override", "prove", "reset"]
+    assert {"intent", "outcome", "promote", "note", "wait", "done", "restart", "verify"} <= sweep.needed()
 
 
-SELF_HEALING = [fault for fault in FAULTS if fault not in ("none", "policy", "login", "bug")]
+def test_every_commit_and_every_call_of_a_change_is_a_point(films: dict[str, Film]) -> None:
+    """Four places, each with an intent, a call and an outcome: nothing is left out of the film."""
+    film = films[CHANGE.name]
+    assert film.methods == ["change", "change", "write", "write"]
+    assert film.commits[1:5] == ["claim", "intent", "outcome", "promote"]
+    assert film.commits[-1] == "done"
+    assert len(film.points) == 2 * len(film.commits) + 2 * len(film.methods) + film.methods.count("change")
+    assert len({id(state.database) for state in film.states}) == len(film.commits) + 1
+    applied = [point for point in film.points if point.startswith(("late", "after call"))]
+    assert {film.states[film.points[point]].world.mutations for point in applied} == {0, 1, 2, 3, 4}
+
+
+# -- each count can be other than zero
+
+
+def told(scene: Scene, story: Story = CHANGE) -> dict[str, list[str]]:
+    return sweep.tell(scene, story).wrong
+
+
+@breaks
+def test_a_journal_that_forgets_one_commit_leaves_an_attempt_without_outcome(stage: Stage, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(journal.SqlJournal, "_keep", lambda *args: False)
+    assert told(stage.restore())["without_outcome"]
+
+
+@breaks
+def test_a_journal_that_forgets_what_was_sent_does_not_heal(stage: Stage, monkeypatch: Patch) -> None:
+    forgets_maybe(monkeypatch)
+    film = sweep.film(stage, CHANGE)
+    wrong = sweep.recover(stage, CHANGE, film.states[film.points["after call 1: change"]]).wrong
+    assert wrong.keys() & {"stuck", "broken"}
+
+
+@breaks
+def test_a_connector_that_sets_another_value_loses_it_and_the_green_lies(stage: Stage, monkeypatch: Patch) -> None:
+    real = ModelConnector._write_account
+
+    def other(self, call, new, old):  # type: ignore[no-untyped-def]
+        return real(self, call, Secret(new.open().upper()), old)
+
+    monkeypatch.setattr(ModelConnector, "_write_account", other)
+    green = Evidence("LAB-01", means=Means.WRITTEN, method="set", right=True)
+    monkeypatch.setattr(ModelConnector, "write", lambda self, call, value: green)
+    wrong = told(stage.restore())
+    assert wrong["lost"] == ["LAB-01\\Administrator", "LAB-02\\Administrator"]
+    assert set(wrong["false_green"]) > set(wrong["lost"])
+
+
+@breaks
+def test_a_stored_version_that_does_not_open_counts_as_lost(stage: Stage) -> None:
+    scene = stage.restore()
+    with write() as session:
+        session.execute(update(EntryVersion).values(sealed=b"spoilt" * 20))
+    eye = Eye(scene)
+    eye()
+    assert len(eye.verdict.lost) == 4
+
+
+@breaks
+def test_a_run_that_nobody_takes_up_again_is_stuck(stage: Stage, monkeypatch: Patch) -> None:
+    execute = importlib.import_module("pwserver.services.sync.execute")
+    real, once = execute.claim, set[str]()
+
+    def claim(run_id, worker, timing):  # type: ignore[no-untyped-def]
+        if run_id in once:
+            return None
+        once.add(run_id)
+        return real(run_id, worker, timing)
+
+    monkeypatch.setattr(execute, "claim", claim)
+    scene = stage.restore()
+    scene.world.faults = deque(["unreachable"])
+    assert told(scene)["stuck"]
+
+
+@breaks
+def test_a_budget_that_counts_nothing_locks_an_account(stage: Stage, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(accounts, "may_try", lambda *args, **more: None)
+    monkeypatch.setattr(tries, "_refused", lambda *args: None)
+    scene = stage.restore()
+    scene.world.outside("LAB-02\\Administrator", "by hand", clock_back=False)
+    story = Story("clicks", (sweep.ask_for_a_test, *[sweep.retest] * 3), new=False)
+    assert told(scene, story)["locked"] == ["LAB-02\\Administrator"]
+
+
+# -- what fails, and nobody dies
+
+SELF_HEALING = [each for each in FAULTS if each not in ("none", "policy", "login", "bug") and "crash" not in each]
 
 
 @pytest.mark.parametrize("fault", SELF_HEALING)
 @pytest.mark.timeout(300)
-def test_a_call_that_fails_at_any_link_heals_by_itself(stage: Stage, scene: Scene, fault: str) -> None:
-    calls = scene.world.calls
-    request_change(scene)
-    work(scene)
-    calls = scene.world.calls - calls
-    assert calls == 4
-    for at in range(calls):
-        fresh = proved(stage)
-        request_change(fresh)
-        fresh.world.faults = deque(["none"] * at + [fault])
-        work(fresh)
-        fresh.world.faults.clear()
-        if fault == "cannot_tell":
-            fresh.world.advance(60)
-            sync.retest(fresh.person(), fresh.entry("lab"))
-        converge(fresh, at)
-        assert_all_have_it(fresh)
+def test_a_call_that_fails_at_any_link_heals_by_itself(stage: Stage, fault: str) -> None:
+    acts = (sweep.request_change, sweep.retest_if_asked)
+    for at in range(4):
+        scene = stage.restore()
+        calls = scene.world.calls
+        scene.world.faults = deque(["none"] * at + [fault])
+        assert told(scene, Story(fault, acts)) == {}, at
+        assert scene.world.calls > calls + at
