@@ -167,17 +167,9 @@ def standing(entry: Entry) -> Listed:
 
 
 def _link_counts(chain_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Active links and those in sync, by chain; links that Windows manages count as neither."""
-    rows = db.session.execute(
-        select(SyncLink.chain_id, SyncLink.state, func.count())
-        .where(SyncLink.chain_id.in_(chain_ids), SyncLink.active, SyncLink.state != "managed")
-        .group_by(SyncLink.chain_id, SyncLink.state)
-    )
-    found: dict[str, tuple[int, int]] = {}
-    for chain_id, state, number in rows:
-        links, good = found.get(chain_id, (0, 0))
-        found[chain_id] = (links + number, good + (number if state in ("in_sync", "updated") else 0))
-    return found
+    from pwserver.services.sync.counts import link_counts  # imported late: chains stand on entries
+
+    return link_counts(db.session, chain_ids)
 
 
 def trash(vault: Vault) -> list[Entry]:

@@ -14,6 +14,7 @@ from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.reasons import reason
 from pwserver.core.states import LINK, LinkState, Row
 from pwserver.models import LinkAttempt, SyncLink
+from pwserver.services.sync.counts import GOOD
 from pwserver.services.sync.preview import CHANGED_OUTSIDE
 from pwserver.services.views.said import Said, lasted, say
 
@@ -26,7 +27,6 @@ SHORT = {
     "windows_service": "Service Password",
     "device_ssh": "Device Password",
 }
-GOOD = frozenset({LinkState.IN_SYNC, LinkState.UPDATED})
 WAITS_FOR_PERSON = frozenset({LinkState.REFUSED, LinkState.BLOCKED})
 
 
