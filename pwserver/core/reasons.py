@@ -442,8 +442,9 @@ REASONS: Mapping[str, Reason] = {
     "cancelled": Reason("The run was cancelled before this link. Nothing was sent.", "", "retest"),
     "disabled": Reason("Synchronization is disabled. Nothing was sent.", "", "none"),
     "agent_disabled": Reason(
-        "The sync agent of this chain is disabled or not approved. Nothing was sent.",
-        "Approve or enable the agent.",
+        "The sync agent of this chain is disabled, not approved, not tested, or has a certificate that no owner "
+        "confirmed. Nothing was sent.",
+        "See what it waits for on the agent's page, or confirm its new certificate on the page of the chain.",
         "agent",
     ),
     "gate_closed": Reason("The chain, its agent or this link was changed. Nothing was sent.", "Retest Sync.", "retest"),

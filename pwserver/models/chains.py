@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from pwserver.models.agents import SyncAgent
@@ -21,6 +21,8 @@ class SyncChain(Base):
     id: Mapped[str] = key_column()
     entry_id: Mapped[str] = mapped_column(ID, ForeignKey("entry.id", ondelete="RESTRICT"), unique=True)
     agent_id: Mapped[str] = mapped_column(ID, ForeignKey("sync_agent.id", ondelete="RESTRICT"), index=True)
+    agent_pin: Mapped[str] = mapped_column(String(64), server_default=text("''"))
+    """The agent's certificate that an owner of this chain goes by; after another one nothing is sent (rule 34)."""
     enabled: Mapped[bool] = mapped_column(default=True)
     on_failure: Mapped[str] = mapped_column(String(8), default="continue")
     revision: Mapped[int] = mapped_column(default=1)

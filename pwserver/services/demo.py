@@ -19,7 +19,7 @@ from pwserver.core.secrets import Secret
 from pwserver.core.states import Health
 from pwserver.extensions import db
 from pwserver.lab import defaults, truth
-from pwserver.models import AppUser, Entry, Event, SyncAgent, Vault
+from pwserver.models import AppUser, Entry, Event, SyncAgent, SyncChain, Vault
 from pwserver.services import agent_test, agents, entries, firstrun, sync, users, vaults
 from pwserver.services.keys import keyring
 
@@ -139,6 +139,8 @@ def _agent(olivia: AppUser, vault: Vault, address: Mapping[str, Any]) -> SyncAge
         agent = agents.register_agent(olivia, defaults.AGENT, host, port, defaults.AGENT, pin)
     elif (agent.host, agent.port, agent.pin) != (host, port, pin):  # the lab was begun anew, or its port was taken
         agents.change_address(olivia, agent, host, port, defaults.AGENT, pin, row_version=agent.row_version)
+        for entry in db.session.scalars(select(Entry).join(SyncChain).where(SyncChain.agent_id == agent.id)).all():
+            sync.confirm_certificate(olivia, entry, pin)
     if agent.login_entry_id is None:
         settings = entries.Settings(
             name=f"{defaults.AGENT} login", type="standalone_windows", user_name=defaults.LOGIN,

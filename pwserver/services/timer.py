@@ -58,7 +58,8 @@ def _queue_tests() -> None:
     due = (
         select(SyncChain.id)
         .join(SyncAgent, SyncAgent.id == SyncChain.agent_id)
-        .where(SyncChain.enabled, SyncAgent.state == "approved", SyncChain.next_test_at <= at)
+        .where(SyncChain.enabled, SyncAgent.state == "approved", SyncAgent.pin == SyncChain.agent_pin)
+        .where(SyncChain.next_test_at <= at)
         .limit(50)
     )
     chain_ids = list(db.session.scalars(due))

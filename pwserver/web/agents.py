@@ -119,7 +119,6 @@ def _page(agent: SyncAgent, form: Form, status: int = 200) -> ResponseReturnValu
             known={entry.id for entry in credentials},
             vaults=agents.all_vaults(),
             chains=agents.chain_counts().get(agent.id, 0),
-            groups=[agent.pin[start : start + 4].upper() for start in range(0, len(agent.pin), 4)],
         ),
         status,
     )

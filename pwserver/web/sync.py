@@ -246,6 +246,15 @@ def settings(entry: Entry) -> ResponseReturnValue:
     return done(entry, "Chain settings saved.")
 
 
+@blueprint.post("/synchronization/certificate")
+@on_entry("owner")
+def confirm_certificate(entry: Entry) -> ResponseReturnValue:
+    """The fingerprint is the one that stood on the page; a yet newer one has to be compared again."""
+    run = sync.confirm_certificate(me(), entry, request.form.get("pin", ""))
+    nudge(run)
+    return done(entry, "The new certificate is confirmed for this chain.")
+
+
 @blueprint.get("/synchronization/off")
 @on_entry("owner")
 def confirm_off(entry: Entry) -> ResponseReturnValue:
@@ -263,8 +272,17 @@ def turn_off(entry: Entry) -> ResponseReturnValue:
 def _demand_agent(entry: Entry) -> None:
     """A run whose agent may not work would end without doing anything; the page says so instead."""
     chain = sync.chain_of(entry)
-    if chain is not None and chain.enabled and chain.agent.state != "approved":
-        raise Conflict(f"Nothing was sent: {chain.agent.name} is not approved. An administrator approves it first.")
+    if chain is None or not chain.enabled:
+        return
+    if why := sync.why_at_rest(chain):
+        raise Conflict(f"Nothing was sent: {AT_REST[why].format(agent=chain.agent.name)}")
+
+
+AT_REST = {
+    "state": "{agent} is not approved. An administrator approves it first.",
+    "untested": "{agent} was changed and not tested since. An administrator tests it first.",
+    "certificate": "{agent} has a new certificate. An owner of this password confirms it first.",
+}
 
 
 @blueprint.post("/test")

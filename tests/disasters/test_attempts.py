@@ -325,3 +325,18 @@ def test_a_typed_answer_stays_what_it_is() -> None:
 
     assert ask(away, secrets=()) == Outcome(Answer.UNREACHABLE, "no_answer")
     assert ask(lambda: Evidence("LAB-01", Means.LOGGED_ON), secrets=()).answer == Answer.APPLIED
+
+
+def test_a_machine_with_another_certificate_gets_nothing_before_an_owner_confirmed_it(synced: Play) -> None:
+    """Approved and tested again, but no owner of this password has compared the new fingerprint (rule 34)."""
+    play = synced
+    run = play.change("third")
+    other = "f" * 64
+    play.agent(pin=other)
+    play.work(run)
+    assert play.sent == []
+    assert play.status() == "agent_disabled"
+    again = sync.confirm_certificate(play.olivia, play.entry(), other)
+    assert again is not None
+    play.settle()
+    assert play.status() == "in_sync"

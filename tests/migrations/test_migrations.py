@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from flask import Flask
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import scoped_session as Session
 
 from pwserver import create_app
 from pwserver.config import Config
@@ -62,6 +64,17 @@ def fill() -> list[str]:
             add_version(session, entry, Secret(value), stage=stage, origin="created", actor=user).id
             for value, stage in zip(HOSTILE, stages, strict=True)
         ]
+
+
+def insert(session: Session, table: str, given: dict[str, str]) -> None:
+    """A row as an older release left it: what is not given and may not be null is empty, or 1."""
+    row: dict[str, object] = dict(given)
+    for column in inspect(db.engine).get_columns(table):
+        if not column["nullable"] and column["name"] not in row:
+            empty = {str: "", dict: "[]", datetime: "2026-01-01"}
+            row[column["name"]] = empty.get(column["type"].python_type, 1)
+    names = ", ".join(row)
+    session.execute(text(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in row)})"), row)
 
 
 def opened(version_id: str) -> str:
@@ -144,6 +157,25 @@ def test_sealed_rows_open_on_both_sides_of_an_upgrade(tmp_path: Path) -> None:
         keys.prove()
         assert [opened(each) for each in made] == HOSTILE
     dispose(second)
+
+
+@pytest.mark.breaks_invariants
+def test_a_chain_of_before_goes_by_the_certificate_its_agent_has_at_the_upgrade(tmp_path: Path) -> None:
+    made = make(tmp_path / "instance")
+    with made.app_context():
+        upgrade(revision="0001")
+        with write() as session:
+            rows = {
+                "vault": {"id": "v", "name": "V", "kind": "shared"},
+                "entry": {"id": "e", "vault_id": "v", "name": "E", "type": "generic"},
+                "sync_agent": {"id": "a", "name": "A", "transport": "winrm", "pin": "feed", "state": "approved"},
+                "sync_chain": {"id": "c", "entry_id": "e", "agent_id": "a", "on_failure": "continue"},
+            }
+            for table, given in rows.items():
+                insert(session, table, given)
+        upgrade()
+        assert db.session.execute(text("SELECT agent_pin FROM sync_chain")).scalar_one() == "feed"
+    dispose(made)
 
 
 def test_a_wrong_master_key_starts_nothing(tmp_path: Path) -> None:

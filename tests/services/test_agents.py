@@ -11,7 +11,7 @@ from pwserver.core.secrets import Secret
 from pwserver.core.states import Health
 from pwserver.extensions import db
 from pwserver.models import AccountTry, Event, SyncAgent, SyncChain
-from pwserver.services import agent_test, agents, entries, vaults
+from pwserver.services import agent_test, agents, entries, sync, vaults
 from pwserver.services.agent_test import Contact
 from pwserver.services.agent_test import test_agent as check_agent
 from pwserver.services.sync import accounts, answers
@@ -128,6 +128,35 @@ def test_the_owners_of_its_passwords_are_told_in_their_history(ctx: Flask, cast:
     told = db.session.scalars(db.select(Event).filter_by(entry_id=cast.entry.id, verb="agent.changed")).one()
     assert told.facts == {"agent": "LAB-01", "what": "certificate"}
     assert db.session.get_one(SyncChain, chain.id).status == "agent_disabled"
+
+
+def test_a_changed_certificate_leaves_the_chain_at_rest_until_an_owner_confirms_it(ctx: Flask, cast: Cast) -> None:
+    """Approved and tested by the administrator is not enough: owners decide who gets their password (rule 34)."""
+    chain = add_chain()
+    agent = with_login(cast, db.session.get_one(SyncAgent, chain.agent_id))
+    agents.change_address(cast.ada, agent, "10.7.0.99", 5986, "LAB-01", OTHER_PIN, row_version=agent.row_version)
+    agents.approve(cast.ada, agent, row_version=agent.row_version)
+    check_agent(cast.ada, agent, lambda contact, login: Evidence("LAB-01", machine_sid="S-1-5-21-1"))
+    chain = db.session.get_one(SyncChain, chain.id)
+    assert (is_usable(agent), chain.status, sync.why_at_rest(chain)) == (True, "agent_disabled", "certificate")
+    with pytest.raises(Conflict, match="yet another certificate"):
+        sync.confirm_certificate(cast.olivia, cast.entry, PIN)
+    run = sync.confirm_certificate(cast.olivia, cast.entry, OTHER_PIN)
+    assert run is not None
+    assert run.kind == "test"
+    assert chain.status != "agent_disabled"
+    told = db.session.scalars(db.select(Event).filter_by(entry_id=cast.entry.id, verb="sync.certificate_confirmed"))
+    assert told.one().facts == {"agent": "LAB-01", "before": PIN, "pin": OTHER_PIN}
+
+
+def test_the_old_certificate_put_back_needs_no_confirmation(ctx: Flask, cast: Cast) -> None:
+    chain = add_chain()
+    agent = with_login(cast, db.session.get_one(SyncAgent, chain.agent_id))
+    for pin in (OTHER_PIN, PIN):
+        agents.change_address(cast.ada, agent, "10.7.0.99", 5986, "LAB-01", pin, row_version=agent.row_version)
+    agents.approve(cast.ada, agent, row_version=agent.row_version)
+    check_agent(cast.ada, agent, lambda contact, login: Evidence("LAB-01", machine_sid="S-1-5-21-1"))
+    assert sync.why_at_rest(db.session.get_one(SyncChain, chain.id)) == ""
 
 
 def test_disabling_shows_on_its_passwords_at_once(ctx: Flask, cast: Cast) -> None:

@@ -55,6 +55,7 @@ MATRIX: dict[str, str] = {
     "sync.changes": "read",
     "sync.enable": "owner",
     "sync.settings": "owner",
+    "sync.confirm_certificate": "owner",
     "sync.confirm_off": "owner",
     "sync.turn_off": "owner",
     "sync.test": "read",

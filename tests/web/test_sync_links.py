@@ -12,12 +12,15 @@ from flask import Flask
 from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
-from pwserver.models import SyncLink
+from pwserver.models import SyncChain, SyncLink
 from pwserver.services import agents, entries, sync, vaults
+from pwserver.services.sync.status import refresh
+from pwserver.services.transaction import write
 from pwserver.web.forms.sync import fields_of
 from tests.conftest import Cast
 from tests.web import scenes
 from tests.web.conftest import Browser
+from tests.web.things import PIN
 
 Of = Callable[[str], Browser]
 
@@ -268,6 +271,30 @@ def test_a_chain_whose_agent_was_disabled_says_so_and_what_to_do(app: Flask, cha
         assert answer.status_code == 409, ask
         assert "LAB-01 is not approved" in answer.text
     assert browser.get(f"/passwords/{chained}/approve").status_code == 409
+
+
+def test_an_owner_compares_and_confirms_a_new_certificate_on_the_page_of_the_chain(
+    app: Flask, chained: str, browser_of: Of
+) -> None:
+    path, new = f"/passwords/{chained}/synchronization", "0d" * 32
+    with app.app_context(), write() as session:
+        chain = session.get_one(SyncChain, sync.chain_of(Cast().entry).id)  # type: ignore[union-attr]
+        chain.agent.pin = new
+        refresh(session, chain.id)
+    assert "Ask an owner of this vault" in browser_of("vera").get(path).text
+    olivia = browser_of("olivia")
+    page = olivia.get(path).text
+    assert "LAB-01 has a new certificate" in page
+    assert "0D0D" in page
+    assert PIN[:4].upper() in page, "the one before, to compare"
+    refused = olivia.post(f"/passwords/{chained}/test")
+    assert refused.status_code == 409
+    assert "An owner of this password confirms it first" in refused.text
+    stale = olivia.post(f"{path}/certificate", {"pin": PIN})
+    assert stale.status_code == 409
+    assert "Compare its fingerprint once more" in stale.text
+    olivia.post(f"{path}/certificate", {"pin": new})
+    assert "has a new certificate" not in olivia.get(path).text
 
 
 def test_a_change_that_reached_no_place_can_be_given_up_where_one_sees_it(

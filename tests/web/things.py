@@ -30,8 +30,9 @@ def add_chain(state: str = "in_sync", status: str = "in_sync") -> SyncChain:
     with write() as session:
         session.add(AgentScope(agent_id=agent.id, vault_id=entry.vault_id))
         chain = SyncChain(
-            id=new_id(), entry_id=entry.id, agent_id=agent.id, status=status, status_since=now(), status_detail="1 of 1"
-        )
+            id=new_id(), entry_id=entry.id, agent_id=agent.id, agent_pin=agent.pin, status=status, status_since=now(),
+            status_detail="1 of 1",
+        )  # fmt: skip
         session.add(chain)
         session.flush()
         session.add(

@@ -3,21 +3,19 @@
 from pwserver.services.sync.chains import (
     active_links,
     active_run,
-    add_link,
     chain_of,
+    confirm_certificate,
     disable,
-    edit_link,
     enable,
     general_settings_changed,
     may_hold,
-    move_link,
-    remove_link,
-    restore_link,
     save_settings,
     usable_agents,
+    why_at_rest,
 )
 from pwserver.services.sync.check import check
 from pwserver.services.sync.execute import execute
+from pwserver.services.sync.links import add_link, edit_link, move_link, remove_link, restore_link
 from pwserver.services.sync.preview import approve_plan, retest_plan
 from pwserver.services.sync.requests import (
     Approval,
@@ -43,6 +41,7 @@ __all__ = [
     "cancel",
     "chain_of",
     "check",
+    "confirm_certificate",
     "correct",
     "disable",
     "edit_link",
@@ -61,4 +60,5 @@ __all__ = [
     "save_settings",
     "status_of",
     "usable_agents",
+    "why_at_rest",
 ]

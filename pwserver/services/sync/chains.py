@@ -1,18 +1,17 @@
-"""Setting chains up: enable, links, order, settings. Every change bumps the chain's revision, which guards stale forms.
+"""Setting chains up: enable, disable, agent, Default Sync. Every change bumps the chain's revision, which guards stale
+forms. The other links are set up in ``links``.
 
 Who decides where a password is sent may read it, so the callers ask for Owner (rule 34).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import scoped_session
 
-from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.errors import Conflict, Invalid
 from pwserver.core.passwords import TYPES
 from pwserver.extensions import db
@@ -32,26 +31,21 @@ from pwserver.services.audit import record
 from pwserver.services.sync.accounts import key_of
 from pwserver.services.sync.checks import (
     check_cycles,
-    check_lent,
-    check_order,
     check_reach,
     checked_settings,
+    fresh_chain,
     links_in_force,
-    refuse_second,
     refuse_while_running,
     said,
     target_of,
 )
-from pwserver.services.sync.credentials import is_usable
-from pwserver.services.sync.requeue import queue_test, stage_id
+from pwserver.services.sync.credentials import is_usable, serves
+from pwserver.services.sync.links import meet_anew, new_link
+from pwserver.services.sync.requeue import queue_outstanding, queue_test, stage_id
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
 
 Session = scoped_session[Any]
-
-SAME_TARGET = frozenset({"restart", "restart_dependents"})
-"""Settings that change nothing about where a link is or what it holds."""
-
 
 def usable_agents(vault: Vault) -> list[SyncAgent]:
     """Approved and tested agents that this vault may use."""
@@ -92,17 +86,18 @@ def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "conti
         current = stage_id_of(session, entry, "current")
         if chain is None:
             chain = SyncChain(
-                id=new_id(), entry_id=entry.id, agent_id=agent.id, enabled=True, on_failure=on_failure, status_since=at
-            )
+                id=new_id(), entry_id=entry.id, agent_id=agent.id, agent_pin=agent.pin, enabled=True,
+                on_failure=on_failure, status_since=at,
+            )  # fmt: skip
             session.add(chain)
             session.flush()
             _add_primary(session, chain, entry, agent, current)
         else:
-            chain.enabled, chain.agent_id, chain.on_failure = True, agent.id, on_failure
+            chain.enabled, chain.agent_id, chain.agent_pin, chain.on_failure = True, agent.id, agent.pin, on_failure
             chain.revision += 1
             for link in links_in_force(session, chain):
                 check_reach(link.kind, link.machine, agent)
-                _meet_anew(link)
+                meet_anew(link)
                 if link.holds_version_id is None and not _in_question(session, link):
                     link.starts_from_version_id = current
         check_cycles(session, chain, agent)
@@ -126,7 +121,7 @@ def stage_id_of(session: Session, entry: Entry, stage: str) -> str | None:
 def disable(actor: AppUser, entry: Entry) -> None:
     """Turns synchronization off. Nothing is forgotten; a run under way ends before its next link."""
     with write() as session:
-        chain = _chain(session, entry)
+        chain = fresh_chain(session, entry)
         chain.enabled = False
         chain.revision += 1
         end_soon(session, chain.id)
@@ -138,12 +133,13 @@ def save_settings(actor: AppUser, entry: Entry, agent_id: str, on_failure: str, 
     if on_failure not in ("continue", "stop"):
         raise Invalid("Choose what happens when a link fails.", field="on_failure")
     with write() as session:
-        chain = _chain(session, entry, revision)
+        chain = fresh_chain(session, entry, revision)
         agent = _agent(session, entry, agent_id)
         if agent.id != chain.agent_id:
             refuse_while_running(session, chain)
             for link in links_in_force(session, chain):
                 check_reach(link.kind, link.machine, agent)
+            chain.agent_pin = agent.pin
         chain.agent_id, chain.on_failure = agent.id, on_failure
         chain.revision += 1
         check_cycles(session, chain, agent)
@@ -151,163 +147,37 @@ def save_settings(actor: AppUser, entry: Entry, agent_id: str, on_failure: str, 
         refresh(session, chain.id)
 
 
-def add_link(
-    actor: AppUser,
-    entry: Entry,
-    kind: str,
-    settings: Mapping[str, Any],
-    *,
-    revision: int,
-    account_link_id: str | None = None,
-    linked_entry_id: str | None = None,
-    reset_allowed: bool = False,
-) -> SyncLink:
-    """Adds a link at the end of the chain. It starts unproved and is tested when no run of its chain is running."""
+def confirm_certificate(actor: AppUser, entry: Entry, pin: str) -> SyncRun | None:
+    """An owner goes by the agent's new certificate ``pin``, which was on the page they confirmed. What is outstanding
+    is carried on, else every link is tested. Raises :class:`Conflict` when the agent shows yet another one."""
     with write() as session:
-        chain = _chain(session, entry, revision)
-        at = now()
-        check_lent(session, actor, linked_entry_id)
-        link = _new_link(
-            session, chain, kind, settings, account_link_id, linked_entry_id, reset_allowed,
-            position=max((each.position for each in links_in_force(session, chain)), default=-1) + 1,
-            starts_from=stage_id(session, chain.id, "current"),
-        )  # fmt: skip
+        chain = fresh_chain(session, entry)
+        agent = session.get_one(SyncAgent, chain.agent_id, populate_existing=True)
+        if agent.pin != pin:
+            raise Conflict(f"{agent.name} has yet another certificate by now. Compare its fingerprint once more.")
+        if chain.agent_pin == pin:
+            return active_run(chain)
+        facts = {"agent": agent.name, "before": chain.agent_pin, "pin": pin}
+        chain.agent_pin = pin
         chain.revision += 1
-        queue_test(session, chain.id, at, requested_by=actor.id)
-        record(session, actor, "sync.link_added", entry=entry, facts=said(link))
+        record(session, actor, "sync.certificate_confirmed", entry=entry, facts=facts)
+        run = None
+        if serves(agent, chain) and chain.enabled:
+            at = now()
+            run = queue_outstanding(session, chain.id, at, at, requested_by=actor.id)
+            run = run or queue_test(session, chain.id, at, requested_by=actor.id)
         refresh(session, chain.id)
-        return link
+        return run
 
 
-def _meet_anew(link: SyncLink) -> None:
-    """An owner who saves a link, or turns synchronization on again, after its machine was installed anew, means the
-    machine that is there now."""
-    if link.reason == "new_machine":
-        link.told_machine_sid = link.told_account_sid = None
-        link.state, link.reason, link.reason_text, link.reason_code = "waiting", "", "", ""
-
-
-def edit_link(
-    actor: AppUser,
-    link: SyncLink,
-    settings: Mapping[str, Any],
-    *,
-    revision: int,
-    account_link_id: str | None = None,
-    linked_entry_id: str | None = None,
-    reset_allowed: bool = False,
-) -> SyncLink:
-    """Saves a link. Pointed at another account or place it becomes a new row, unproved; the old one is kept inactive
-    with what it holds. Refused while a run is queued or running."""
-    with write() as session:
-        entry = session.get_one(Entry, link.chain.entry_id)
-        chain = _chain(session, entry, revision)
-        row = session.get_one(SyncLink, link.id, populate_existing=True)
-        refuse_while_running(session, chain)
-        if not row.active:
-            raise Conflict("This link was removed meanwhile.")
-        if row.position == 0:
-            raise Invalid("Default Sync is what General Settings says; change it there.")
-        check_lent(session, actor, linked_entry_id, kept=row.linked_entry_id)
-        agent = session.get_one(SyncAgent, chain.agent_id)
-        checked = checked_settings(row.kind, settings)
-        machine, name = target_of(row.kind, checked, agent)
-        before = said(row)
-        key = key_of(session, name)
-        same = key == (row.account_key if row.is_account else row.place_key)
-        if not row.is_account and account_link_id != row.account_link_id:
-            same = False
-        if same:
-            check_reach(row.kind, machine, agent)
-            stored = checked.model_dump()
-            if {k: v for k, v in stored.items() if k not in SAME_TARGET} != {
-                k: v for k, v in row.settings.items() if k not in SAME_TARGET
-            }:
-                row.settings_rev += 1
-            row.settings, row.linked_entry_id, row.reset_allowed = stored, linked_entry_id, reset_allowed
-            _meet_anew(row)
-            saved = row
-        else:
-            row.active = False
-            session.flush()
-            saved = _new_link(
-                session, chain, row.kind, settings, account_link_id, linked_entry_id, reset_allowed,
-                position=row.position, starts_from=stage_id(session, chain.id, "current"),
-            )  # fmt: skip
-            for place in links_in_force(session, chain):
-                if place.account_link_id == row.id:
-                    place.account_link_id = saved.id
-        check_order(links_in_force(session, chain))
-        check_cycles(session, chain, agent)
-        chain.revision += 1
-        queue_test(session, chain.id, now(), requested_by=actor.id)
-        record(session, actor, "sync.link_edited", entry=entry, facts={"from": before, "to": said(saved)})
-        refresh(session, chain.id)
-        return saved
-
-
-def remove_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
-    """Takes a link out of the chain; what it holds and may hold is kept."""
-    with write() as session:
-        entry = session.get_one(Entry, link.chain.entry_id)
-        chain = _chain(session, entry, revision)
-        row = session.get_one(SyncLink, link.id, populate_existing=True)
-        refuse_while_running(session, chain)
-        if row.position == 0:
-            raise Invalid("Default Sync cannot be removed. Turn synchronization off instead.")
-        stores = [each for each in links_in_force(session, chain) if each.account_link_id == row.id]
-        if stores:
-            names = ", ".join(said(each)["name"] for each in stores)
-            raise Invalid(f"{names} stores the password of this account. Remove that first, or point it elsewhere.")
-        row.active = False
-        chain.revision += 1
-        record(session, actor, "sync.link_removed", entry=entry, facts=said(row))
-        refresh(session, chain.id)
-
-
-def restore_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
-    """Undoes a removal: the link comes back at the end of the chain, unproved."""
-    with write() as session:
-        entry = session.get_one(Entry, link.chain.entry_id)
-        chain = _chain(session, entry, revision)
-        row = session.get_one(SyncLink, link.id, populate_existing=True)
-        if row.active:
-            return
-        if not row.is_account and not session.get_one(SyncLink, row.account_link_id).active:
-            raise Invalid("Its account is no longer in this chain. Add the account first.")
-        if row.account_key:
-            row.account_key = key_of(session, row.account_key)  # its target may have told who it is meanwhile
-        refuse_second(session, row.kind, row.account_key or row.place_key or "", besides=row.id)
-        row.active = True
-        row.position = (
-            max((each.position for each in links_in_force(session, chain) if each.id != row.id), default=0) + 1
-        )
-        chain.revision += 1
-        queue_test(session, chain.id, now(), requested_by=actor.id)
-        record(session, actor, "sync.link_restored", entry=entry, facts=said(row))
-        refresh(session, chain.id)
-
-
-def move_link(actor: AppUser, link: SyncLink, direction: int, *, revision: int) -> None:
-    """Moves a link one place up (-1) or down (1). Default Sync stays first; a place stays behind its account."""
-    with write() as session:
-        entry = session.get_one(Entry, link.chain.entry_id)
-        chain = _chain(session, entry, revision)
-        links = links_in_force(session, chain)
-        index = next((i for i, each in enumerate(links) if each.id == link.id), None)
-        if index is None:
-            raise Conflict("This link was removed meanwhile.")
-        other = index + direction
-        if index == 0 or other == 0:
-            raise Invalid("Default Sync is always first.")
-        if other >= len(links):
-            raise Invalid("It is the last link already.")
-        links[index], links[other] = links[other], links[index]
-        check_order(links)
-        for position, each in enumerate(links):
-            each.position = position
-        chain.revision += 1
-        record(session, actor, "sync.link_moved", entry=entry, facts=said(link) | {"to": other + 1})
+def why_at_rest(chain: SyncChain) -> str:
+    """Why nothing is sent for this chain, by its agent: "state", "untested", "certificate", or "" when it serves."""
+    agent = chain.agent
+    if serves(agent, chain):
+        return ""
+    if agent.state != "approved":
+        return "state"
+    return "certificate" if agent.pin != chain.agent_pin else "untested"
 
 
 def primary_settings(entry: Entry, agent: SyncAgent) -> tuple[str, dict[str, Any]]:
@@ -356,7 +226,7 @@ def general_settings_changed(session: Session, actor: AppUser, entry: Entry) -> 
             )
         row.active = False
         session.flush()
-        saved = _new_link(
+        saved = new_link(
             session, chain, kind, settings, None, None, row.reset_allowed,
             position=0, starts_from=stage_id(session, chain.id, "current"),
         )  # fmt: skip
@@ -383,76 +253,9 @@ def _agent(session: Session, entry: Entry, agent_id: str) -> SyncAgent:
     return agent
 
 
-def _chain(session: Session, entry: Entry, revision: int | None = None) -> SyncChain:
-    chain = session.scalar(
-        select(SyncChain).where(SyncChain.entry_id == entry.id).execution_options(populate_existing=True)
-    )
-    if chain is None:
-        raise Conflict("Synchronization is not enabled for this password.")
-    if revision is not None and chain.revision != revision:
-        raise Conflict("Someone else changed this chain meanwhile. Nothing was saved; here is how it stands now.")
-    return chain
-
-
-def _new_link(
-    session: Session,
-    chain: SyncChain,
-    kind: str,
-    settings: Mapping[str, Any],
-    account_link_id: str | None,
-    linked_entry_id: str | None,
-    reset_allowed: bool,
-    *,
-    position: int,
-    starts_from: str | None,
-) -> SyncLink:
-    agent = session.get_one(SyncAgent, chain.agent_id)
-    checked = checked_settings(kind, settings)
-    row = LINK_KINDS[kind]
-    machine, name = target_of(kind, checked, agent)
-    check_reach(kind, machine, agent)
-    key = key_of(session, name)
-    refuse_second(session, kind, key, besides=None)
-    if not row.is_account:
-        account_link_id = _account_for(session, chain, account_link_id, position)
-    link = SyncLink(
-        id=new_id(),
-        chain_id=chain.id,
-        position=position,
-        kind=kind,
-        settings=checked.model_dump(),
-        is_account=row.is_account,
-        account_link_id=None if row.is_account else account_link_id,
-        linked_entry_id=linked_entry_id,
-        reset_allowed=reset_allowed,
-        machine=machine,
-        account_key=key if row.is_account else None,
-        place_key=None if row.is_account else key,
-        starts_from_version_id=starts_from,
-        state_since=now(),
-    )
-    session.add(link)
-    session.flush()
-    check_cycles(session, chain, agent)
-    return link
-
-
-def _account_for(session: Session, chain: SyncChain, account_link_id: str | None, position: int) -> str:
-    """The account link whose password a place stores; Default Sync unless another is named. It must come before."""
-    links = links_in_force(session, chain)
-    if not account_link_id:
-        return next(each.id for each in links if each.position == 0)
-    for each in links:
-        if each.id == account_link_id and each.is_account:
-            if each.position >= position:
-                raise Invalid("A place comes after the account whose password it stores.", field="account_link_id")
-            return each.id
-    raise Invalid("Choose an account of this chain.", field="account_link_id")
-
-
 def _add_primary(session: Session, chain: SyncChain, entry: Entry, agent: SyncAgent, current: str | None) -> None:
     kind, settings = primary_settings(entry, agent)
-    _new_link(session, chain, kind, settings, None, None, False, position=0, starts_from=current)
+    new_link(session, chain, kind, settings, None, None, False, position=0, starts_from=current)
 
 
 def end_soon(session: Session, chain_id: str) -> None:

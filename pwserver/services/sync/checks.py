@@ -120,6 +120,18 @@ def refuse_while_running(session: Session, chain: SyncChain) -> None:
         raise Conflict("A run of this chain is under way. Wait for its end; nothing was saved.")
 
 
+def fresh_chain(session: Session, entry: Entry, revision: int | None = None) -> SyncChain:
+    """The entry's chain as it is now. Raises :class:`Conflict` when it is off or was changed since ``revision``."""
+    chain = session.scalar(
+        select(SyncChain).where(SyncChain.entry_id == entry.id).execution_options(populate_existing=True)
+    )
+    if chain is None:
+        raise Conflict("Synchronization is not enabled for this password.")
+    if revision is not None and chain.revision != revision:
+        raise Conflict("Someone else changed this chain meanwhile. Nothing was saved; here is how it stands now.")
+    return chain
+
+
 def links_in_force(session: Session, chain: SyncChain) -> list[SyncLink]:
     return list(
         session.scalars(

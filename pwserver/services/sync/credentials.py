@@ -24,6 +24,12 @@ def is_usable(agent: SyncAgent) -> bool:
     return agent.state == "approved" and (agent.transport == "ssh" or agent.health != "untested")
 
 
+def serves(agent: SyncAgent, chain: SyncChain) -> bool:
+    """Whether anything may be sent for this chain: the agent is usable, and shows the certificate that an owner of the
+    chain goes by."""
+    return is_usable(agent) and agent.pin == chain.agent_pin
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """A credential of ours, named: whose entry, which version, and the account key its tries are booked on.

@@ -34,7 +34,7 @@ from pwserver.models import (
 )
 from pwserver.services.audit import record
 from pwserver.services.sync import accounts
-from pwserver.services.sync.credentials import is_usable
+from pwserver.services.sync.credentials import serves
 from pwserver.services.sync.plans import read_plan
 from pwserver.services.sync.reach import Bound, Reacher, digests_of
 from pwserver.services.sync.requeue import follow_up, value_was_edited
@@ -131,7 +131,7 @@ class SqlJournal:
         row = session.get_one(SyncLink, link.id, populate_existing=True)
         chain = session.get_one(SyncChain, run.chain_id, populate_existing=True)
         agent = session.get_one(SyncAgent, chain.agent_id, populate_existing=True)
-        if not is_usable(agent):
+        if not serves(agent, chain):
             return Denied(Why.STOPPED, "agent_disabled")
         if step != Step.PROBE and run.cancel_at is not None:
             return Denied(Why.STOPPED, "cancelled")

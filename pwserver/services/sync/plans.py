@@ -14,7 +14,7 @@ from pwserver.connectors.base import Answer, Means
 from pwserver.core.states import LinkState
 from pwserver.core.timing import Timing
 from pwserver.models import EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
-from pwserver.services.sync.credentials import is_usable
+from pwserver.services.sync.credentials import serves
 from pwserver.sync.chain import Link, Plan, Proof, RunKind
 
 Session = scoped_session[Any]
@@ -49,7 +49,7 @@ def read_plan(session: Session, run_id: str, at: datetime, timing: Timing) -> tu
         stopped = "cancelled"
     elif not chain.enabled:
         stopped = "disabled"
-    elif not is_usable(agent):
+    elif not serves(agent, chain):
         stopped = "agent_disabled"
     plan = Plan(
         run_id=run.id,

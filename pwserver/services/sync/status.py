@@ -19,7 +19,7 @@ from pwserver.core.timing import Timing
 from pwserver.extensions import db
 from pwserver.models import Entry, EntryVersion, Incident, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services.audit import record
-from pwserver.services.sync.credentials import is_usable
+from pwserver.services.sync.credentials import serves
 from pwserver.services.transaction import now
 from pwserver.sync.chain import COUNTING
 
@@ -83,7 +83,7 @@ def read_facts(session: Session, chain: SyncChain) -> Facts:
         enabled=chain.enabled,
         running="running" in states or "running" in testing,
         queued="queued" in states or "queued" in testing,
-        agent_usable=agent is not None and is_usable(agent),
+        agent_usable=agent is not None and serves(agent, chain),
         pending_somewhere=pending is not None
         and any(link.holds_version_id == pending or pending in maybe.get(link.id, ()) for link in links),
         links=[_link_facts(link, links, maybe, current, agent) for link in links],
@@ -148,15 +148,37 @@ def next_test(link_id: str, at: datetime) -> datetime:
     return at + timedelta(seconds=timing().test_due + spread * timing().test_spread)
 
 
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What the facts give: the status, and its detail in a few words."""
+
+    status: Status
+    detail: str
+    facts: Facts
+
+
+def compute(session: Session, chain: SyncChain, at: datetime) -> Computed:
+    """The status as the facts give it, whatever the cache says."""
+    facts = read_facts(session, chain)
+    status = derive_status(facts.chain, at, timedelta(seconds=timing().proof_fresh))
+    counts = _done(session, chain.id) if status == Status.OUT_OF_SYNC else (0, 0)
+    return Computed(status, describe(status, facts, counts), facts)
+
+
+def _done(session: Session, chain_id: str) -> tuple[int, int]:
+    from pwserver.services.sync.counts import link_counts  # imported late: it stands on what refreshes statuses
+
+    return link_counts(session, [chain_id]).get(chain_id, (0, 0))
+
+
 def refresh(session: Session, chain_id: str) -> Status:
     """Recomputes and stores the status of a chain at the end of a transaction that changed a fact."""
     session.flush()
     chain = session.get_one(SyncChain, chain_id, populate_existing=True)
     at = now()
-    facts = read_facts(session, chain)
+    found = compute(session, chain, at)
+    status, detail, facts = found.status, found.detail, found.facts
     fresh = timedelta(seconds=timing().proof_fresh)
-    status = derive_status(facts.chain, at, fresh)
-    detail = describe(status, facts)
     proofs = [link.proved_at for link in facts.chain.links if link.proved_at]
     chain.recheck_at = min(proofs) + fresh if proofs and status == Status.IN_SYNC else None
     if chain.next_test_at is None and chain.enabled and proofs:
@@ -171,10 +193,10 @@ def refresh(session: Session, chain_id: str) -> Status:
     return status
 
 
-def describe(status: Status, facts: Facts) -> str:
-    """The reason in a few words, for the column: "LAB-05 refused, LAB-04 no answer", after a change "39 of 40"."""
-    links = [link for link in facts.links if link.state != LinkState.MANAGED]
-    good = sum(1 for link in facts.chain.links if link.holds_current and not link.maybe and link.state not in BAD)
+def describe(status: Status, facts: Facts, counts: tuple[int, int]) -> str:
+    """The reason in a few words, for the column: "LAB-05 refused, LAB-04 no answer", after a change "39 of 40".
+
+    ``counts``: the links, and those done, as the chain's page counts them."""
     if status == Status.NOT_CONFIGURED:
         missing = [
             link.machine for link, fact in zip(facts.links, facts.chain.links, strict=True) if not fact.configured
@@ -182,15 +204,14 @@ def describe(status: Status, facts: Facts) -> str:
         return f"{_names(missing)}: no linked credential"
     if status != Status.OUT_OF_SYNC:
         return ""
-    parts = [f"{good} of {len(links)}"]
+    parts = [f"{counts[1]} of {counts[0]}"]
     for state, words in WORDS.items():
-        machines = [link.machine for link in links if link.state == state]
+        machines = [link.machine for link in facts.links if link.state == state]
         if machines:
             parts.append(f"{_names(machines)} {words}")
     return ", ".join(parts)
 
 
-BAD = frozenset({LinkState.REFUSED, LinkState.BLOCKED, LinkState.UNKNOWN, LinkState.SKIPPED})
 WORDS = {
     LinkState.REFUSED: "refused",
     LinkState.BLOCKED: "blocked",

@@ -14,6 +14,8 @@ from pwserver.core.states import STATUS, LinkState, Row, Status
 from pwserver.extensions import db
 from pwserver.models import Entry, EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services.sync import requeue
+from pwserver.services.sync.chains import why_at_rest
+from pwserver.services.sync.counts import WRITING, active_run, goal_of
 from pwserver.services.transaction import now
 from pwserver.services.views.links import Around, LinkView, link_view
 from pwserver.services.views.said import Said, counted, named, say
@@ -22,7 +24,6 @@ LONG = 12
 """Chains with more links fold runs of equal good ones."""
 FOLD = 6
 """How many equal good links in a row make a fold."""
-WRITING = ("change", "override", "adopt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,10 @@ class ChainView:
     enabled: bool
     revision: int
     agent: SyncAgent
+    at_rest: str
+    """Why nothing is sent for this chain, by its agent ("" when it serves); see ``why_at_rest``."""
+    confirmed_pin: str
+    """The agent's certificate that an owner goes by."""
     on_failure: str
     links: Sequence[LinkView]
     run: SyncRun | None
@@ -170,7 +175,7 @@ def read_chain(entry: Entry, run: SyncRun | None = None) -> ChainView | None:
     links = session.scalars(
         select(SyncLink).where(SyncLink.chain_id == chain.id, SyncLink.active).order_by(SyncLink.position, SyncLink.id)
     ).all()
-    active = _active_run(chain)
+    active = active_run(session, chain.id)
     shown = run or active
     around = _around(chain, links, active, shown, at)
     views = [link_view(link, around) for link in links]
@@ -186,6 +191,8 @@ def read_chain(entry: Entry, run: SyncRun | None = None) -> ChainView | None:
         enabled=chain.enabled,
         revision=chain.revision,
         agent=chain.agent,
+        at_rest=why_at_rest(chain),
+        confirmed_pin=chain.agent_pin,
         on_failure=chain.on_failure,
         links=views,
         run=active,
@@ -206,7 +213,6 @@ def _around(
     ids = [link.id for link in links]
     current = _stage(chain, "current")
     writing = active is not None and active.kind in WRITING
-    goal = (active.version_id if active is not None and writing else None) or _outstanding(chain) or current
     scope = frozenset(ids)
     if active is not None and active.scope is not None and not (active.kind == "override" and active.whole_chain):
         scope = frozenset(active.scope)
@@ -221,7 +227,7 @@ def _around(
     )
     return Around(
         links=links,
-        goal=goal,
+        goal=goal_of(session, chain.id, active),
         current=current,
         now=at,
         walking=scope if writing else frozenset(),
@@ -257,20 +263,8 @@ def last_attempts(run_id: str) -> dict[str, LinkAttempt]:
     return {attempt.link_id: attempt for attempt in rows}
 
 
-def _outstanding(chain: SyncChain) -> str | None:
-    return requeue.outstanding_version(db.session, chain.id)
-
-
 def _stage(chain: SyncChain, stage: str) -> str | None:
     return requeue.stage_id(db.session, chain.id, stage)
-
-
-def _active_run(chain: SyncChain) -> SyncRun | None:
-    """What runs now; else the instruction that waits, else the test."""
-    runs = db.session.scalars(
-        select(SyncRun).where(SyncRun.chain_id == chain.id, SyncRun.state.in_(requeue.ACTIVE))
-    ).all()
-    return min(runs, key=lambda run: (run.state != "running", run.kind == "test"), default=None)
 
 
 def _mark(chain: SyncChain, run: SyncRun | None, links: Sequence[LinkView]) -> str:

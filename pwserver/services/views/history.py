@@ -144,6 +144,7 @@ VERBS: dict[str, str] = {
     "password.promoted": "Default Sync has the new password, so it is the vault’s now (run {run})",
     "password.trashed": "{who} moved it to the trash",
     "password.restored": "{who} took it out of the trash",
+    "sync.certificate_confirmed": "{who} confirmed the new certificate of the sync agent {agent}",
     "agent.changed": "{who} changed the {what} of the sync agent {agent}",
     "change.given_up": "{who} gave the change up",
     "run.cancelled": "{who} cancelled run {run}",
