@@ -86,6 +86,10 @@ class Mind:
         if not self.in_time():
             self.stop("ttl")
         self.answer["method"], self.answer["wrote"] = method, True
+        if self.network.fault(self.machine).echo and "new" in self.secrets:
+            self.answer["text"] = f"The password {self.secrets['new']} does not meet the policy."
+            self.answer["write_code"] = calls.POLICY
+            self.stop("", calls.POLICY)
 
     # before every operation
 

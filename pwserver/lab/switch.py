@@ -229,7 +229,7 @@ class _Session:
             return self._cut()
         if time.monotonic() - self.began >= ttl_s:
             return self.stop(attempt, "ttl")
-        words = await self.switch.ask(apply)
+        words = f"password {value} was used before" if fault.echo else await self.switch.ask(apply)
         if fault.cut == "after":
             return self._cut()
         if words:

@@ -9,9 +9,9 @@ from pwserver.lab.model.accounts import State
 
 WORDS = (
     "off, on, slow:MS, cut-before, cut-after, late:SECONDS, name:OTHER, reinstalled, certificate, filtered, "
-    "no-network, constrained, no-shells, refuse-login or none"
+    "no-network, constrained, no-shells, refuse-login, echo or none"
 )
-_FLAGS = ("reinstalled", "certificate", "filtered", "no-network", "constrained", "no-shells", "refuse-login")
+_FLAGS = ("reinstalled", "certificate", "filtered", "no-network", "constrained", "no-shells", "refuse-login", "echo")
 
 
 class Fault(State):
@@ -36,6 +36,8 @@ class Fault(State):
     no_shells: bool = False
     refuse_login: bool = False
     """Every login of ours is answered with 401, without counting as a wrong logon."""
+    echo: bool = False
+    """Every new password is refused by policy, and repeated in the words that say so."""
 
     def words(self) -> str:
         """As typed on the command line; "" without a fault."""
