@@ -258,6 +258,24 @@ def test_a_machine_that_is_off_during_a_test_is_pending_and_no_incident(synced: 
     assert incidents(play) == []
 
 
+def test_a_machine_that_tests_did_not_reach_for_three_days_is_an_incident_until_it_answers(synced: Play) -> None:
+    play = synced
+    play.world.off.add("LAB-02")
+    for hour in range(100):
+        play.advance(3600)
+        play.tick()
+        play.pass_all()
+        if hour < 70:
+            assert incidents(play) == []
+    assert (play.link("LAB-02").reason, play.status()) == ("given_up", "pending_sync")
+    (incident,) = incidents(play)
+    assert (incident.kind, incident.mail_due_at) == ("unreachable", incident.opened_at)
+    play.world.off.clear()
+    play.work(sync.request_test(play.olivia, play.entry()).id)
+    assert play.status() == "in_sync"
+    assert incidents(play)[0].closed_why == "in_sync"
+
+
 def test_an_incident_ends_with_the_chain_switched_off_and_says_so(synced: Play) -> None:
     play = synced
     play.world.outside(OTHER, "by hand", clock_back=False)

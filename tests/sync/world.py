@@ -87,6 +87,8 @@ class World:
         self.places: dict[str, TruePlace] = {}
         self.faults: deque[str] = deque()
         self.late: list[tuple[datetime, str, str]] = []
+        self.off: set[str] = set()
+        """Machines that do not answer at all."""
         self.mutations = 0
         self.calls = 0
         self.primary_of: dict[str, str] = {}
@@ -146,7 +148,7 @@ class ModelConnector:
         world = self.world
         world.calls += 1
         fault = world.fault()
-        if fault == "unreachable":
+        if fault == "unreachable" or self.place.machine in world.off:
             raise Unreachable("unreachable")
         if fault == "bug":
             raise RuntimeError("a bug of ours")

@@ -22,6 +22,7 @@ from pwserver.services.audit import record
 from pwserver.services.sync.credentials import serves
 from pwserver.services.transaction import now
 from pwserver.sync.chain import COUNTING
+from pwserver.sync.settle import GIVEN_UP
 
 Session = scoped_session[Any]
 
@@ -226,15 +227,16 @@ def _names(machines: Sequence[str]) -> str:
 
 
 def _incident(session: Session, chain: SyncChain, status: Status, facts: Facts, at: datetime) -> None:
-    """One open incident per chain: opened when it goes Out of Sync, over when it is In Sync, Pending Sync with nothing
-    under way, or switched off."""
+    """One open incident per chain: opened when it goes Out of Sync, or when tests of a machine were answered by silence
+    for three days (rule 43); over when it is In Sync, Pending Sync with nothing under way, or switched off."""
     found = session.scalar(select(Incident).where(Incident.chain_id == chain.id, Incident.closed_at.is_(None)))
-    if status == Status.OUT_OF_SYNC:
+    silent_for_days = status == Status.PENDING_SYNC and any(link.reason == GIVEN_UP for link in facts.links)
+    if status == Status.OUT_OF_SYNC or silent_for_days:
         # A place skipped because its account's machine is off, and an unknown that is being probed, wait for nobody.
         silent = all(link.state not in (LinkState.REFUSED, LinkState.BLOCKED) for link in facts.links)
         kind = "unreachable" if silent else "needs_override"
         if found is None:
-            delay = timedelta(minutes=15) if silent else timedelta(0)
+            delay = timedelta(minutes=15) if silent and not silent_for_days else timedelta(0)
             session.add(Incident(chain_id=chain.id, kind=kind, opened_at=at, mail_due_at=at + delay))
         elif found.kind != kind and kind == "needs_override":
             found.kind, found.mail_due_at = kind, at

@@ -220,7 +220,7 @@ def _issue_tasks(vault_ids: Sequence[str]) -> list[Task]:
                 look=LINK[LinkState.UNREACHABLE] if silent else look,
                 where=vault,
                 since=incident.opened_at,
-                step=(issue.step if issue else "") if not silent else "",
+                step=issue.step if issue and not silent else "retest" if _is_given_up(wrong) else "",
                 entry=entry,
                 chain=chain,
             )
@@ -228,10 +228,18 @@ def _issue_tasks(vault_ids: Sequence[str]) -> list[Task]:
     return found
 
 
+WAIT_WORDS = " Nothing to do yet: it goes on by itself when the machine answers."
+GIVEN_UP_WORDS = " Three days without an answer: Retest Sync when the machine is back, or take the link out."
+
+
+def _is_given_up(links: Sequence[LinkView]) -> bool:
+    return any(link.given_up for link in links)
+
+
 def _issue_text(chain: ChainView, wrong: Sequence[LinkView], silent: bool) -> str:
     words = issue_title(wrong) + "." if wrong else ""
     if silent:
-        words += " Nothing to do yet: it goes on by itself when the machine answers."
+        words += GIVEN_UP_WORDS if _is_given_up(wrong) else WAIT_WORDS
     elif chain.busy:
         words += " A run is under way."
     return f"{words} {chain.done} of {counted(len(chain.links), 'link')} in sync.".strip()

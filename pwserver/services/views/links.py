@@ -17,6 +17,7 @@ from pwserver.models import LinkAttempt, SyncLink
 from pwserver.services.sync.counts import GOOD
 from pwserver.services.sync.preview import CHANGED_OUTSIDE
 from pwserver.services.views.said import Said, lasted, say
+from pwserver.sync.settle import GIVEN_UP
 
 RAIL = {"solid": "", "dashed": "is-open", "cut": "is-broken", "grey": "is-quiet", "": ""}
 
@@ -84,6 +85,8 @@ class LinkView:
     """Blocked because a login of ours was refused, not for another reason."""
     retries: bool = False
     """It is tried or read again by itself, at a time that is known."""
+    given_up: bool = False
+    """It was silent for so long that it is not tried again by itself."""
     outside: bool = False
     """It holds a password that somebody else set there."""
 
@@ -147,6 +150,7 @@ def link_view(link: SyncLink, around: Around) -> LinkView:
         restart_pending=link.restart_pending,
         ours=link.reason in OUR_LOGIN,
         retries=link.next_try_at is not None,
+        given_up=link.reason == GIVEN_UP,
         outside=link.reason in CHANGED_OUTSIDE,
     )
 
