@@ -70,6 +70,15 @@ def prove() -> None:
         raise KeyringError()
 
 
+def opens(table: str, row_id: str, sealed: bytes) -> bool:
+    """Whether what is sealed in this row opens with this master key. What it is stays in here."""
+    try:
+        keyring().open(Sealed(sealed), bound_to(table, row_id, "sealed"))
+    except (KeyringError, UnicodeDecodeError):
+        return False
+    return True
+
+
 def is_ready() -> bool:
     """Whether the tables are there (before the first migration they are not)."""
     return inspect(db.engine).has_table(KeyCanary.__tablename__)
