@@ -442,7 +442,7 @@ class Walk:
         self.plan = self.journal.plan()
 
     def _gate(self) -> None:
-        self._look_again()
+        """By the plan as it was read when the last call had ended; what came since, every intent asks for itself."""
         if self.plan.stopped:
             raise _GateClosed
 
