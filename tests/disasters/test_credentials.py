@@ -12,7 +12,7 @@ from pwserver.connectors.base import Credential
 from pwserver.core.errors import Invalid
 from pwserver.core.secrets import Secret
 from pwserver.models import SyncLink, SyncRun
-from pwserver.services import sync
+from pwserver.services import entries, sync
 from pwserver.services.sync.connect import Connections
 from pwserver.services.sync.credentials import bind
 from pwserver.services.transaction import write
@@ -65,6 +65,22 @@ def test_a_credential_is_not_changed_while_a_call_works_with_it(play: Play) -> N
     assert play.truth(OTHER) == "second"
     play.settle()
     assert play.truth(ADM) == "second adm"
+
+
+def test_another_credential_chosen_on_a_link_carries_on_what_the_refused_one_stopped(play: Play) -> None:
+    play.world.outside(ADM, "by hand", clock_back=False)
+    play.work(play.change("second"))
+    link = play.link("LAB-02")
+    assert (link.state, link.reason) == ("blocked", "linked_refused")
+    other = entries.create_entry(
+        play.olivia, play.entry().vault, entries.Settings("Another", "generic", "M\\adm"), Secret("our login")
+    )
+    sync.edit_link(
+        play.olivia, link, dict(link.settings), revision=play.chain().revision, linked_entry_id=other.id
+    )  # fmt: skip
+    play.pass_all()
+    assert play.truth(OTHER) == "second", "by itself: choosing another is an edit (rule 23)"
+    assert play.wrong_logons(ADM) == 1
 
 
 def test_no_chain_can_need_its_own_password_as_its_credential(play: Play) -> None:

@@ -41,7 +41,7 @@ from pwserver.services.sync.checks import (
 )
 from pwserver.services.sync.credentials import is_usable, serves
 from pwserver.services.sync.links import meet_anew, new_link
-from pwserver.services.sync.requeue import queue_outstanding, queue_test, stage_id
+from pwserver.services.sync.requeue import due_again, queue_test, stage_id
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
 
@@ -84,6 +84,7 @@ def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "conti
         if chain is not None and chain.enabled:
             raise Conflict("Synchronization is enabled already; here is how it stands.")
         current = stage_id_of(session, entry, "current")
+        asked: dict[str, Any] = {}
         if chain is None:
             chain = SyncChain(
                 id=new_id(), entry_id=entry.id, agent_id=agent.id, agent_pin=agent.pin, enabled=True,
@@ -95,13 +96,16 @@ def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "conti
         else:
             chain.enabled, chain.agent_id, chain.agent_pin, chain.on_failure = True, agent.id, agent.pin, on_failure
             chain.revision += 1
-            for link in links_in_force(session, chain):
+            links = links_in_force(session, chain)
+            for link in links:
                 check_reach(link.kind, link.machine, agent)
                 meet_anew(link)
                 if link.holds_version_id is None and not _in_question(session, link):
                     link.starts_from_version_id = current
+            # Each by name, and at a person's wish: what was refused or blocked before is tested anew, too.
+            asked = {"scope": [link.id for link in links], "clicked_at": at}
         check_cycles(session, chain, agent)
-        queue_test(session, chain.id, at, requested_by=actor.id)
+        queue_test(session, chain.id, at, requested_by=actor.id, **asked)
         record(session, actor, "sync.enabled", entry=entry, facts={"agent": agent.name})
         refresh(session, chain.id)
         return chain
@@ -161,13 +165,10 @@ def confirm_certificate(actor: AppUser, entry: Entry, pin: str) -> SyncRun | Non
         chain.agent_pin = pin
         chain.revision += 1
         record(session, actor, "sync.certificate_confirmed", entry=entry, facts=facts)
-        run = None
         if serves(agent, chain) and chain.enabled:
-            at = now()
-            run = queue_outstanding(session, chain.id, at, at, requested_by=actor.id)
-            run = run or queue_test(session, chain.id, at, requested_by=actor.id)
+            due_again(session, chain.id, now())
         refresh(session, chain.id)
-        return run
+        return active_run(chain)
 
 
 def why_at_rest(chain: SyncChain) -> str:

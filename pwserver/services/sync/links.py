@@ -29,7 +29,7 @@ from pwserver.services.sync.checks import (
     said,
     target_of,
 )
-from pwserver.services.sync.requeue import queue_test, stage_id
+from pwserver.services.sync.requeue import OUR_LOGIN, due_again, queue_test, stage_id
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
 
@@ -100,7 +100,7 @@ def edit_link(
         agent = session.get_one(SyncAgent, chain.agent_id)
         checked = checked_settings(row.kind, settings)
         machine, name = target_of(row.kind, checked, agent)
-        before = said(row)
+        before, released = said(row), False
         key = key_of(session, name)
         same = key == (row.account_key if row.is_account else row.place_key)
         if not row.is_account and account_link_id != row.account_link_id:
@@ -112,7 +112,10 @@ def edit_link(
                 k: v for k, v in row.settings.items() if k not in SAME_TARGET
             }:
                 row.settings_rev += 1
+            released = row.linked_entry_id != linked_entry_id and row.state == "blocked" and row.reason in OUR_LOGIN
             row.settings, row.linked_entry_id, row.reset_allowed = stored, linked_entry_id, reset_allowed
+            if released:  # another credential is an edit: what the refused one stopped is due again (rule 23)
+                row.state, row.reason, row.reason_text, row.reason_code, row.next_try_at = "waiting", "", "", "", now()
             meet_anew(row)
             saved = row
         else:
@@ -128,7 +131,10 @@ def edit_link(
         check_order(links_in_force(session, chain))
         check_cycles(session, chain, agent)
         chain.revision += 1
-        queue_test(session, chain.id, now(), requested_by=actor.id)
+        if released:
+            due_again(session, chain.id, now())
+        else:
+            queue_test(session, chain.id, now(), requested_by=actor.id)
         record(session, actor, "sync.link_edited", entry=entry, facts={"from": before, "to": said(saved)})
         refresh(session, chain.id)
         return saved

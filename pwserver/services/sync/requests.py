@@ -44,6 +44,7 @@ Session = scoped_session[Any]
 
 UNDER_WAY = "A change is under way; this value was not saved. Wait for it to end, or give it up, then save again."
 NOTHING = "This is the password the vault has already: nothing to do."
+NOT_NEW = "This is the password the vault has already. To set it on the ticked links, choose to keep the vault's."
 
 
 def request_change(
@@ -165,6 +166,8 @@ def _end(session: Session, run: SyncRun, result: str, at: datetime) -> None:
     session.execute(delete(Override).where(Override.run_id == run.id))
     unlock_for_run(session, run.id)
     session.flush()
+    if run.kind != "test" and result != "superseded":
+        requeue.take_up_test(session, run.chain_id, at)
 
 
 def give_up(actor: AppUser, entry: Entry) -> None:
@@ -308,6 +311,8 @@ def approve(actor: AppUser, entry: Entry, form: Approval) -> SyncRun:
         check_value(form.new or Secret(""), field="new")
     with write() as session:
         chain = _enabled(session, entry)
+        if form.value == "new" and form.new is not None:
+            _refuse_same(session, entry, form.new, "new", NOT_NEW)
         links = _links(session, chain.id)
         ticked = [link for link in links if link.id in form.link_ids]
         if not any(link.is_account for link in ticked) and form.value != "new":
@@ -406,10 +411,12 @@ def _fresh(session: Session, entry: Entry, row_version: int | None) -> SyncChain
     return _chain(session, entry)
 
 
-def _refuse_same(session: Session, entry: Entry, value: Secret) -> None:
+def _refuse_same(
+    session: Session, entry: Entry, value: Secret, field: str = "value", words: str = NOTHING
+) -> None:
     current = session.scalar(select(EntryVersion).filter_by(entry_id=entry.id, stage="current"))
     if current is not None and same_value(entry, current, value):
-        raise Invalid(NOTHING, field="value")
+        raise Invalid(words, field=field)
 
 
 def _links(session: Session, chain_id: str) -> list[SyncLink]:

@@ -102,6 +102,8 @@ def follow_up(session: Session, run: SyncRun, at: datetime) -> None:
     places that were skipped until a test proved their account."""
     if run.kind == "test":
         _carry_on_skipped(session, run, at)
+    else:
+        take_up_test(session, run.chain_id, at)
     if run.kind != "override" or run.result == "cancelled":
         return
     version = outstanding_version(session, run.chain_id)
@@ -110,6 +112,29 @@ def follow_up(session: Session, run: SyncRun, at: datetime) -> None:
     if retried:
         due = min((link.next_try_at for link in retried if link.next_try_at), default=at)
         queue_outstanding(session, run.chain_id, at, max(due, at))
+
+
+def take_up_test(session: Session, chain_id: str, at: datetime) -> SyncRun | None:
+    """After an instruction: the test that gave way to it goes on with what it had not got an answer of yet."""
+    last = session.scalar(
+        select(SyncRun).where(SyncRun.chain_id == chain_id, SyncRun.kind == "test").order_by(SyncRun.number.desc())
+    )
+    if last is None or last.result != "cancelled":
+        return None
+    gave_way = select(SyncRun.id).where(
+        SyncRun.chain_id == chain_id, SyncRun.kind != "test", SyncRun.requested_at == last.cancel_at
+    )
+    if session.scalar(gave_way.limit(1)) is None:
+        return None  # a person stopped it
+    links = session.scalars(select(SyncLink).where(SyncLink.chain_id == chain_id, SyncLink.active)).all()
+    left = [
+        link.id
+        for link in links
+        if link.state not in ("refused", "blocked", "managed")
+        and (link.proved_at is None or link.proved_at < last.requested_at)
+        and (last.scope is None or link.id in last.scope)
+    ]
+    return queue_test(session, chain_id, at, scope=left) if left else None
 
 
 def _carry_on_skipped(session: Session, run: SyncRun, at: datetime) -> None:
@@ -159,12 +184,17 @@ def _requeue(session: Session, is_meant: Callable[[SyncLink, SyncAgent], bool], 
             chains.add(link.chain_id)
     session.flush()
     for chain_id in sorted(chains):
-        active = active_instruction(session, chain_id)
-        if active is not None and active.state == "waiting":
-            active.due_at, active.nudged_at = at, None
-        elif queue_outstanding(session, chain_id, at, at) is None:
-            queue_test(session, chain_id, at)
+        due_again(session, chain_id, at)
         refresh(session, chain_id)
+
+
+def due_again(session: Session, chain_id: str, at: datetime) -> None:
+    """What is outstanding is carried on at once, by the run that waits or a new one; else every link is tested."""
+    active = active_instruction(session, chain_id)
+    if active is not None and active.state == "waiting":
+        active.due_at, active.nudged_at = at, None
+    elif queue_outstanding(session, chain_id, at, at) is None:
+        queue_test(session, chain_id, at)
 
 
 def queue_test(session: Session, chain_id: str, at: datetime, **values: Any) -> SyncRun | None:

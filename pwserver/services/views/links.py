@@ -16,6 +16,7 @@ from pwserver.core.states import LINK, LinkState, Row
 from pwserver.models import LinkAttempt, SyncLink
 from pwserver.services.sync.counts import GOOD
 from pwserver.services.sync.preview import CHANGED_OUTSIDE
+from pwserver.services.sync.requeue import OUR_LOGIN
 from pwserver.services.views.said import Said, lasted, say
 from pwserver.sync.settle import GIVEN_UP
 
@@ -203,9 +204,6 @@ def evidence(link: SyncLink, state: LinkState, around: Around) -> Said:
             return say("Windows changes its password itself")
         case LinkState.WAITING:
             return _waiting(link, around)
-
-
-OUR_LOGIN = frozenset({"login_refused", "linked_refused", "override_refused", "waiting_for_login"})
 
 
 def _phase(link: SyncLink, attempt: LinkAttempt | None) -> str:

@@ -12,7 +12,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("sync_chain", sa.Column("agent_pin", sa.String(length=64), server_default=sa.text("''"), nullable=False))
+    pin = sa.Column("agent_pin", sa.String(length=64), server_default=sa.text("''"), nullable=False)
+    op.add_column("sync_chain", pin)
     op.execute(
         "UPDATE sync_chain SET agent_pin = (SELECT pin FROM sync_agent WHERE sync_agent.id = sync_chain.agent_id)"
     )
