@@ -137,7 +137,10 @@ class Bound:
                     return connector.restart(call)
 
         secrets = [secret for secret in (before, value, login and login.secret, linked and linked.secret) if secret]
-        return ask(go, secrets=secrets)
+        outcome = ask(go, secrets=secrets)
+        if outcome.reason == "linked_refused" and self.ways.linked is not None and self.ways.linked.typed:
+            return replace(outcome, reason="override_refused")  # what was typed, not the linked credential
+        return outcome
 
 
 def open_version(version_id: str) -> Secret:

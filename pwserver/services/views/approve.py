@@ -105,7 +105,8 @@ def _target(machine: str, links: Sequence[Ticked], rows: dict[str, SyncLink]) ->
     needs = LINK_KINDS[row.kind].needs_linked
     lent = row.linked_entry or agent.linked_entry
     credential = lent if needs else agent.login_entry or lent
-    refused = any(each.link.state == LinkState.BLOCKED and each.link.ours for each in links)
+    ours = [each.link.id for each in links if each.link.state == LinkState.BLOCKED and each.link.ours]
+    refused = any(rows[link_id].reason != "override_refused" for link_id in ours)  # what was typed says nothing of it
     return Target(
         machine=machine,
         links=links,
