@@ -153,7 +153,7 @@ class _Builder:
             domain=DOMAIN,
             domain_role=5,
             sam=self.sam(DOMAIN, accounts, Policy(threshold=5, window_s=1800, duration_s=1800)),
-            groups={ADMINISTRATORS: ["@-500", "@-512"], USERS: ["S-1-5-11"]},
+            groups={ADMINISTRATORS: ["@-500", "@-512", "@-1105"], USERS: ["S-1-5-11"]},  # lab-adm gets in here, too
             rights=default_rights(),
         )
 

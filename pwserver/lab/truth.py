@@ -176,8 +176,11 @@ def badlogons(net: Network) -> dict[str, Any]:
     return {"total": sum(int(str(row["count"])) for row in rows), "accounts": rows}
 
 
-def requests(net: Network) -> dict[str, Any]:
-    """Requests and NTLM authentications, by machine; only machines that had one."""
+def requests(net: Network, since: float | None = None) -> dict[str, Any]:
+    """Requests and NTLM authentications, by machine; only machines that had one.
+
+    ``since`` (Unix seconds): also ``log``, the requests that came after it to this process, as time and machine.
+    """
     with net.changing(mark=False):
         rows: list[dict[str, Any]] = [
             {"machine": machine.name, "requests": machine.requests, "ntlm": dict(machine.ntlm)}
@@ -189,8 +192,10 @@ def requests(net: Network) -> dict[str, Any]:
             for device in net.state.devices.values()
             if device.requests
         ]
+        arrivals = [] if since is None else [[at, name] for at, name in net.arrivals if at > since]
     ntlm = sum(sum(row["ntlm"].values()) for row in rows)
-    return {"total": sum(row["requests"] for row in rows), "ntlm": ntlm, "machines": rows}
+    found = {"total": sum(row["requests"] for row in rows), "ntlm": ntlm, "machines": rows}
+    return found if since is None else found | {"log": arrivals}
 
 
 def holds(net: Network, machine: str, account: str, value: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ class Network:
         self._fresh = fresh or (lambda now: NetworkState.model_validate_json(beginning))
         self._sessions: dict[str, tuple[str, str]] = {}
         self._timers: set[threading.Timer] = set()
+        self.arrivals: deque[tuple[float, str]] = deque(maxlen=10_000)
+        """When requests came, and at which machine; for measuring, gone with this process."""
 
     # the door
 
@@ -181,6 +184,7 @@ class Network:
     def count_request(self, name: str) -> None:
         with self._lock:
             self._holder(name).requests += 1
+            self.arrivals.append((self.now(), name))
 
     def count_ntlm(self, name: str, account: str) -> None:
         """One NTLM authentication that did not go through :meth:`wire_logon`."""
