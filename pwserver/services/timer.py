@@ -92,6 +92,6 @@ def _expire_overrides() -> None:
             if run.state in ("queued", "waiting"):
                 run.state, run.result, run.finished_at = "done", "expired", at
                 unlock_for_run(session, run_id)
-            elif run.state == "running":
-                run.cancel_at = run.cancel_at or at  # it never goes on with other credentials in their place
+            elif run.state == "running" and run.cancel_at is None:
+                run.cancel_at, run.result = at, "expired"  # it never goes on with other credentials in their place
             refresh(session, run.chain_id)

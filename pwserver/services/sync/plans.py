@@ -46,7 +46,7 @@ def read_plan(session: Session, run_id: str, at: datetime, timing: Timing) -> tu
     tried = _attempts(session, run_id)
     stopped = ""
     if run.cancel_at is not None:
-        stopped = "cancelled"
+        stopped = run.result or "cancelled"
     elif not chain.enabled:
         stopped = "disabled"
     elif not serves(agent, chain):

@@ -28,6 +28,7 @@ RESULTS: dict[str, Row] = {
     "done": Row("Done", "ok", "check-circle-fill"),
     "left": Row("Not all in sync", "bad", "x-octagon-fill", loud=True),
     "cancelled": Row("Cancelled", "off", "stop-circle"),
+    "expired": Row("Ended: the typed credentials were too old", "warn", "clock"),
     "superseded": Row("Replaced by a newer one", "off", "skip-forward-circle-fill"),
     "given_up": Row("Given up", "off", "dash-circle"),
     "disabled": Row("Ended: turned off", "off", "dash-circle"),
@@ -62,7 +63,7 @@ METHODS = {"change": "changed", "reset": "reset", "set": "written", "restart": "
 def run_look(run: SyncRun) -> Row:
     """State of a run while it is under way, else its result."""
     if run.state == "done":
-        return RESULTS.get(run.result, RESULTS["done"])
+        return RESULTS.get(run.result) or Row("Ended", "off", "dash-circle")
     return UNDER_WAY[run.state]
 
 
