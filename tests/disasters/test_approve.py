@@ -10,7 +10,7 @@ from sqlalchemy import select
 from pwserver.connectors.base import Credential
 from pwserver.core.errors import Conflict, Invalid
 from pwserver.core.secrets import Secret
-from pwserver.models import Event, Override, SyncRun
+from pwserver.models import Event, Override, SyncLink, SyncRun
 from pwserver.services import sync
 from pwserver.services.transaction import write
 from tests.disasters.conftest import DEAD, FIRST, OTHER, PRIMARY, Play
@@ -64,6 +64,25 @@ def test_a_test_leaves_refused_and_outstanding_links_alone_and_tests_the_others(
     assert PRIMARY in {each.place for each in play.sent}
 
 
+def test_turned_on_again_every_link_is_tested_also_one_that_was_refused_or_blocked(synced: Play) -> None:
+    """The page promises it; nothing is written, and the refused one costs one try, at a person's wish."""
+    play = synced
+    play.world.outside(OTHER, "by hand", clock_back=False)
+    play.work(sync.request_test(play.olivia, play.entry()).id)
+    assert play.link("LAB-02").state == "refused"
+    with write() as session:
+        row = session.get_one(SyncLink, play.link("LAB-01").id)
+        row.state, row.reason = "blocked", "wrong_name"
+    sync.disable(play.olivia, play.entry())
+    play.world.outside(OTHER, "second", clock_back=False)
+    play.advance(3600)
+    play.sent.clear()
+    sync.enable(play.olivia, play.entry(), play.chain().agent_id)
+    play.pass_all()
+    assert (play.link("LAB-01").state, play.link("LAB-02").state) == ("in_sync", "in_sync")
+    assert play.writes() == []
+
+
 def test_the_places_of_a_refused_account_are_not_contacted(synced: Play) -> None:
     play = synced
     play.world.outside(OTHER, "by hand", clock_back=False)
@@ -79,6 +98,40 @@ def test_a_running_test_gives_way_to_a_change_after_the_link_in_hand(play: Play)
     play.work(test)
     assert play.run(test).result == "cancelled"
     assert [each.place for each in play.sent] == [PRIMARY]
+
+
+def test_a_test_that_gave_way_to_approve_goes_on_with_the_machines_it_was_still_waiting_for(synced: Play) -> None:
+    """LAB-01 was silent and is to be tried again; the test gives way to an Approve of LAB-02 just then. The page goes
+    on saying that LAB-01 is tried again by itself, so it must be, and what was refused must not."""
+    play = synced
+    play.world.outside(OTHER, "by hand", clock_back=False)
+    play.fault("unreachable")
+    test = sync.request_test(play.olivia, play.entry()).id
+    play.work(test)
+    assert (play.link("LAB-01").state, play.link("LAB-02").state) == ("unreachable", "refused")
+    wrong = play.wrong_logons(OTHER)
+    play.advance(60)
+    play.during("read", lambda: play.approve("LAB-02"), place=PRIMARY)
+    play.fault("unreachable")
+    play.work(test)
+    assert play.run(test).result == "cancelled"
+    play.settle(hours=1)
+    assert (play.link("LAB-01").state, play.link("LAB-02").state) == ("in_sync", "in_sync")
+    assert play.wrong_logons(OTHER) == wrong
+    assert play.status() == "in_sync"
+
+
+def test_a_test_that_a_person_stopped_is_not_taken_up_by_itself(synced: Play) -> None:
+    play = synced
+    test = sync.request_test(play.olivia, play.entry()).id
+    play.during("read", lambda: sync.cancel(play.olivia, play.run(test)), place=PRIMARY)
+    play.work(test)
+    play.world.outside(OTHER, "by hand", clock_back=False)
+    play.advance(60)
+    play.work(play.approve("LAB-01"))
+    play.settle(hours=1)
+    assert play.link("LAB-02").state == "in_sync", "nobody looked at it again"
+    assert play.wrong_logons(OTHER) == 0
 
 
 def test_a_queued_test_of_forty_links_does_not_go_before_a_change(play: Play) -> None:
@@ -181,6 +234,8 @@ def test_a_refused_administrator_credential_touches_nothing_at_all(synced: Play)
     assert play.wrong_logons("M\\adm") == 1
     assert play.run(run).state == "done"
     assert play.overrides() == 0
+    first = play.link("LAB-01")
+    assert (first.state, first.reason) == ("blocked", "override_refused"), "the linked credential is not to blame"
 
 
 def test_a_refused_credential_touches_nothing_even_when_the_worker_died_just_then(synced: Play) -> None:
@@ -294,7 +349,7 @@ def test_an_override_whose_credentials_are_gone_never_goes_on_with_others(synced
     assert play.overrides() == 0
     play.sent.clear()
     play.pass_all()
-    assert play.run(run).state == "done"
+    assert (play.run(run).state, play.run(run).result) == ("done", "expired")
     assert play.writes() == []
     assert play.truth(OTHER) == "by hand"
 
@@ -442,3 +497,14 @@ def test_cancelling_leaves_an_unknown_waiting_for_its_probe(play: Play) -> None:
     assert play.truth(OTHER) == FIRST
     done = play.session.scalars(select(SyncRun).where(SyncRun.id == run)).one()
     assert done.result == "cancelled"
+
+
+def test_a_new_password_that_is_the_vaults_makes_no_second_version(synced: Play) -> None:
+    play = synced
+    hand_changed(play)
+    form = sync.Approval([play.link("LAB-02").id], "new", "2 a.m.", new=Secret("second"))
+    with pytest.raises(Invalid, match="keep the vault's") as told:
+        sync.approve(play.olivia, play.entry(), form)
+    assert told.value.field == "new"
+    assert play.pending() is None
+    assert play.open_runs() == []
