@@ -25,6 +25,7 @@ from pwserver.models import Entry, Membership, SyncAgent, Vault
 from pwserver.services import agents, entries, keys, users, vaults
 from pwserver.services.transaction import write
 from tests.engine import set_aside
+from tests.invariants import applications_used, violations
 
 MASTER = base64.b64encode(bytes(range(32))).decode()
 NAMES = {"ada": "Ada Adler", "olivia": "Olivia Ortiz", "eddie": "Eddie Evans", "vera": "Vera Voss", "nora": "Nora Nash"}
@@ -36,6 +37,17 @@ QUICK = {"time_cost": 1, "memory_cost": 8, "parallelism": 1}
 
 def pytest_configure() -> None:
     set_aside()
+
+
+@pytest.fixture(autouse=True)
+def invariants_hold(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After every test: whatever it did, ``flask sync check`` finds nothing in the databases that it used. A test that
+    breaks rows on purpose is marked ``breaks_invariants``."""
+    with applications_used() as used:
+        yield
+    if request.node.get_closest_marker("breaks_invariants") is None:
+        left = [found for app in used for found in violations(app)]
+        assert not left, left
 
 
 class Clock:

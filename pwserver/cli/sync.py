@@ -322,11 +322,12 @@ def _attempt_facts(run: SyncRun) -> list[dict[str, Any]]:
 
 @command(group, "check")
 def check(out: Out) -> Exit:
-    """Recomputes everything that is cached or implied, and reports differences. 0 only when there are none."""
+    """Recomputes everything that is cached or implied, counts again what is counted, opens what is sealed, and reports
+    what is not as it must be. 0 only when all is. It changes nothing."""
     found = sync.check()
     out.give({"violations": [asdict(each) for each in found]})
     if not found:
         out.say("All is as it must be.")
         return Exit.OK
-    out.table(("Subject", "Difference"), [(each.subject, each.what) for each in found])
+    out.table(("Invariant", "Subject", "Violation"), [(each.invariant, each.subject, each.what) for each in found])
     return Exit.NOT_WELL

@@ -259,6 +259,7 @@ def test_showing_a_password_is_audited_with_who_did_it(
         assert run.clicked_at is not None  # a person asked: the budget of a click counts
 
 
+@pytest.mark.breaks_invariants
 def test_check_finds_nothing_and_says_what_it_finds(console: Console, lab: LabHere) -> None:
     console.in_sync()
     assert console.json("sync", "check") == (0, {"violations": []})
@@ -267,8 +268,13 @@ def test_check_finds_nothing_and_says_what_it_finds(console: Console, lab: LabHe
         db.session.commit()
     code, told = console.json("sync", "check")
     assert code == 1
-    assert {frozenset(each) for each in told["violations"]} == {frozenset({"subject", "what"})}
-    assert console("sync", "check").exit_code == 1
+    assert {each["subject"] for each in told["violations"]} == {"Lab Administrator", "svc-backup", "SW-01"}
+    for each in told["violations"]:
+        assert set(each) == {"invariant", "subject", "what"}
+        assert (each["invariant"], each["what"]) == ("status", "says out_of_sync, the facts say in_sync")
+    shown = console("sync", "check")
+    assert shown.exit_code == 1
+    assert "says out_of_sync, the facts say in_sync" in shown.stdout
 
 
 def test_waiting_ends_when_its_time_is_over(console: Console, lab: LabHere, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pwserver.connectors.base import Answer as Answers
 from pwserver.connectors.base import Evidence, Means, Outcome, same_stamp
 from pwserver.core.states import ChainFacts, LinkFacts, LinkState, Status, derive_status, is_fresh
 from pwserver.core.timing import NORMAL
-from pwserver.models import Event, Incident, LinkAttempt, SyncChain, SyncLink, SyncRun
+from pwserver.models import Event, Incident, SyncChain, SyncLink, SyncRun
 from pwserver.services import sync
 from pwserver.services.transaction import write
 from pwserver.sync import settle
@@ -175,22 +175,6 @@ def test_the_cached_status_is_recomputed_and_a_wrong_one_is_reported(synced: Pla
     assert found == [("lab", "says out_of_sync, the facts say in_sync")]
     with write() as session:
         session.execute(update(SyncChain).where(SyncChain.id == play.chain().id).values(status="in_sync"))
-
-
-def test_an_attempt_left_open_and_credentials_past_their_time_are_reported(synced: Play) -> None:
-    play = synced
-    play.work(sync.request_test(play.olivia, play.entry()).id)
-    attempt = play.attempts(play.link("LAB-01"))[-1]
-    with write() as session:
-        session.get_one(LinkAttempt, attempt.id).outcome = None
-    play.approve("LAB-02", typed="our login")
-    play.advance(1000)
-    found = [each.what for each in sync.check()]
-    assert found == ["does not run, and has an attempt still open", "has typed credentials past their time"]
-    with write() as session:
-        session.get_one(LinkAttempt, attempt.id).outcome = "applied"
-    play.tick()
-    assert sync.check() == []
 
 
 def test_every_change_of_a_status_is_in_the_history(play: Play) -> None:

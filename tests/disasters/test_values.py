@@ -265,6 +265,7 @@ def test_no_value_is_normalised_on_its_way(play: Play, text: str) -> None:
     assert play.sent[-1].version == text
 
 
+@pytest.mark.breaks_invariants
 def test_a_sealed_value_is_bound_to_its_row(play: Play) -> None:
     from pwserver.core.secrets import KeyringError
 

@@ -142,7 +142,7 @@ def test_a_restored_name_does_not_collide(ctx: Flask, cast: Cast) -> None:
 
 def test_what_needs_a_person_comes_first(ctx: Flask, cast: Cast) -> None:
     entries.create_entry(cast.olivia, cast.vault, replace(WEB, name="A wiki"), Secret("good-enough-1"))
-    add_chain(state="refused", status="out_of_sync")
+    add_chain(state="refused")
     rows = entries.list_entries(cast.vault)
     assert [(row.entry.name, row.status) for row in rows] == [
         ("Lab Administrator", Status.OUT_OF_SYNC),

@@ -114,11 +114,31 @@ def proved(row: SyncLink, at: datetime | None = None, means: str = "") -> None:
     at = at or now()
     current = values.current_version(row.chain.entry)
     means = means or ("logged on" if row.is_account else "written only")
+    _answered(row, current, at)
     change(
         row, state="in_sync", reason="", holds_version_id=current.id, proof_version_id=current.id,
         proof_rev=row.settings_rev, proof_means=means, proof_host=row.machine, proved_at=at, logon_at=at,
         written_rev=row.settings_rev, state_since=at,
     )  # fmt: skip
+
+
+def _answered(row: SyncLink, version: EntryVersion, at: datetime) -> None:
+    """The answer in the journal that a proof leans on, in the last test of the chain."""
+    with write() as session:
+        run = session.scalars(
+            db.select(SyncRun).filter_by(chain_id=row.chain_id, kind="test").order_by(SyncRun.number.desc())
+        ).first()
+        assert run is not None
+        before = session.scalars(db.select(LinkAttempt).filter_by(run_id=run.id, link_id=row.id)).all()
+        session.add(
+            LinkAttempt(
+                id=new_id(), run_id=run.id, link_id=row.id, n=len(before) + 1, step="test", version_id=version.id,
+                settings_rev=row.settings_rev, fence=1, intent_at=at - timedelta(seconds=1), finished_at=at,
+                hard_deadline=at + timedelta(seconds=60), outcome="applied",
+            )
+        )  # fmt: skip
+        sent = session.get_one(EntryVersion, version.id)
+        sent.first_sent_at = sent.first_sent_at or at
 
 
 def refused(row: SyncLink, reason: str = "holds_another") -> None:

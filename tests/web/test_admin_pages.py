@@ -83,14 +83,14 @@ def test_the_last_owner_stays_and_the_page_says_why(app: Flask, browser_of: Of, 
 def test_the_table_says_what_needs_a_person_first(app: Flask, browser_of: Of, ids: dict[str, str]) -> None:
     with app.app_context():
         cast = Cast()
-        add_chain("refused", "out_of_sync")
+        add_chain("refused")
         entries.create_entry(cast.olivia, cast.vault, entries.Settings("A wiki", "generic"), Secret("good-enough-1"))
     vera, page = browser_of("vera"), f"/vaults/{ids['vault_id']}"
     full = vera.get(page).text
     table = full[full.index("<tbody>") :]
     assert table.index("Lab Administrator") < table.index("A wiki")
     assert "Out of Sync" in table
-    assert "1 of 1" in table
+    assert "LAB-01 refused" in table
     part = vera.get(f"{page}?find=wiki", headers={"HX-Request": "true"}).text
     assert "A wiki" in part
     assert "Lab Administrator" not in part

@@ -57,6 +57,7 @@ def test_cancelling_ends_before_the_next_link(app: Flask, run_id: str, browser_o
         assert run.state == "running", "never inside a link"
     assert "It ends before its next link" in browser.get(f"/runs/{run_id}").text
     with app.app_context():
+        scenes.finish_attempts(Cast().entry)
         scenes.end_runs(Cast().entry)
     assert browser.post(f"/runs/{run_id}/cancel").status_code == 409
 

@@ -13,7 +13,7 @@ from pwserver.core.secrets import Secret
 from pwserver.extensions import db
 from pwserver.models import Entry, EntryVersion, SyncRun
 from pwserver.services import sync
-from pwserver.services.sync import accounts
+from pwserver.services.sync import accounts, status
 from pwserver.services.sync.requests import NOTHING, UNDER_WAY
 from pwserver.services.transaction import now, write
 from tests.conftest import VALUE, Cast
@@ -172,7 +172,9 @@ def test_a_page_that_saw_the_run_queued_gets_the_whole_tab_when_it_begins(
     assert "about to begin" in page
     asks = poll(page) + "&rows=" + ",".join(":".join(row) for row in ROW.findall(page))
     with app.app_context(), write() as session:
-        session.get_one(SyncRun, run_id).state = "running"
+        run = session.get_one(SyncRun, run_id)
+        run.state = "running"
+        status.refresh(session, run.chain_id)
     began = hx(browser, asks).text
     assert '<div id="sync">' in began
     assert 'id="progress"' in began

@@ -5,8 +5,19 @@ from __future__ import annotations
 from flask import Flask
 
 from pwserver.core.secrets import Secret
-from pwserver.models import AgentScope, Incident, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
+from pwserver.models import (
+    AgentScope,
+    EntryVersion,
+    Incident,
+    LinkAttempt,
+    SyncAgent,
+    SyncChain,
+    SyncLink,
+    SyncRun,
+    new_id,
+)
 from pwserver.services import entries, values
+from pwserver.services.sync import status
 from pwserver.services.transaction import now, write
 from tests.conftest import Cast
 
@@ -23,25 +34,36 @@ def add_agent(name: str = "LAB-01", state: str = "approved", health: str = "heal
     return agent
 
 
-def add_chain(state: str = "in_sync", status: str = "in_sync") -> SyncChain:
-    """A chain of *Lab Administrator* with its Default Sync only."""
+def add_chain(state: str = "in_sync") -> SyncChain:
+    """A chain of *Lab Administrator* with its Default Sync only, proved a moment ago by its first test."""
     cast, agent = Cast(), add_agent()
     entry, current = cast.entry, values.current_version(cast.entry)
     with write() as session:
         session.add(AgentScope(agent_id=agent.id, vault_id=entry.vault_id))
         chain = SyncChain(
-            id=new_id(), entry_id=entry.id, agent_id=agent.id, agent_pin=agent.pin, status=status, status_since=now(),
-            status_detail="1 of 1",
+            id=new_id(), entry_id=entry.id, agent_id=agent.id, agent_pin=agent.pin, status_since=now()
         )  # fmt: skip
         session.add(chain)
         session.flush()
+        link = SyncLink(
+            id=new_id(), chain_id=chain.id, position=0, kind="standalone_windows", is_account=True, state=state,
+            settings={"user_name": "Administrator"}, machine="LAB-01", account_key="lab-01\\administrator",
+            holds_version_id=current.id, starts_from_version_id=current.id, settings_rev=1,
+            proof_version_id=current.id, proof_rev=1, proof_means="logged on", proved_at=now(), logon_at=now(),
+        )  # fmt: skip
+        test = SyncRun(
+            id=new_id(), number=0, chain_id=chain.id, kind="test", state="done", requested_at=now(), due_at=now()
+        )
+        session.add_all([link, test])
+        session.flush()
         session.add(
-            SyncLink(
-                id=new_id(), chain_id=chain.id, position=0, kind="standalone_windows", is_account=True, state=state,
-                settings={"user_name": "Administrator"}, machine="LAB-01", account_key="lab-01\\administrator",
-                holds_version_id=current.id, starts_from_version_id=current.id,
+            LinkAttempt(
+                id=new_id(), run_id=test.id, link_id=link.id, n=1, step="test", version_id=current.id, settings_rev=1,
+                fence=1, intent_at=now(), hard_deadline=now(), finished_at=now(), outcome="applied",
             )
         )  # fmt: skip
+        session.get_one(EntryVersion, current.id).first_sent_at = now()
+        status.refresh(session, chain.id)
     return chain
 
 
@@ -51,6 +73,7 @@ def add_run(chain: SyncChain, state: str = "done", kind: str = "test") -> SyncRu
             id=new_id(), number=1, chain_id=chain.id, kind=kind, state=state, requested_at=now(), due_at=now()
         )
         session.add(run)
+        status.refresh(session, chain.id)
     return run
 
 
