@@ -5,7 +5,7 @@ PYTEST := $(VENV)/python -m pytest
 SLOW := not engine and not sshd and not browser and not sweep
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-quick lint develop lock clean kills scripts
+.PHONY: help demo run test test-quick lint develop lock clean kills scripts story
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ kills: develop ## kill -9 of every process while a machine is being written; pri
 
 scripts: develop ## every script in a PowerShell engine (PWSERVER_LAB_POWERSHELL or pwsh); prints one JSON object
 	@$(VENV)/python -m tests.scripts.report
+
+story: develop ## the whole story over HTTP, from signing in to a stale service; prints one JSON object
+	@$(VENV)/python -m tests.story
 
 develop: # the environment with what tests and checks need
 	@$(PYTHON) app.py --prepare-develop
