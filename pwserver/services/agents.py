@@ -13,11 +13,12 @@ from sqlalchemy import func, select
 
 from pwserver.core.access import Right, allows
 from pwserver.core.errors import Conflict, Forbidden, Invalid
+from pwserver.core.names import check_readable
 from pwserver.core.secrets import Secret
 from pwserver.core.states import Health
 from pwserver.extensions import db
 from pwserver.models import AgentScope, AppUser, Entry, Membership, SyncAgent, SyncChain, Vault, new_id
-from pwserver.services import entries, vaults
+from pwserver.services import agent_rules, entries, vaults
 from pwserver.services.audit import record
 from pwserver.services.sync.credentials import is_usable
 from pwserver.services.sync.status import refresh
@@ -105,7 +106,7 @@ def change_address(
         row = _fresh(session, agent, row_version)
         _demand_may_send(actor, row.login_entry, row.linked_entry, field="host")
         if machine.casefold() != row.machine.casefold():
-            _refuse_used(session, row, "machine", "Another machine is another agent")
+            agent_rules.refuse_used(session, row, "machine", "Another machine is another agent")
         before = {"host": row.host, "port": row.port, "machine": row.machine, "pin": row.pin}
         if row.pin != pin and row.state == "approved":
             row.state = "pending"
@@ -174,7 +175,8 @@ def set_reach(
         if any(each.casefold() not in known for each in names):
             _demand_may_send(actor, row.linked_entry, field="machines")
         wanted = set(session.scalars(select(Vault.id).where(Vault.id.in_(list(vault_ids)), Vault.deleted_at.is_(None))))
-        _refuse_dropped(session, row, wanted)
+        agent_rules.refuse_dropped(session, row, wanted)
+        agent_rules.refuse_unreached(session, row, names)
         before = {"machines": row.allowed_machines, "vaults": len(row.scopes)}
         row.allowed_machines = names
         row.scopes = [scope for scope in row.scopes if scope.vault_id in wanted]
@@ -268,6 +270,8 @@ def _set_credential(actor: AppUser, agent: SyncAgent, which: str, entry_id: str,
             raise Invalid("This password has no user name to log on with.", field=column)
         before = getattr(row, f"{which}_entry")
         setattr(row, column, entry.id if entry else None)
+        if which == "linked":
+            agent_rules.refuse_cycles(session, row)
         _untested(session, actor, row, "login" if which == "login" else "linked credential")
         facts = {"before": before.name if before else "", "now": entry.name if entry else ""}
         record(session, actor, f"agent.{which}_changed", subject=row.name, facts=facts)
@@ -300,26 +304,9 @@ def _set_state(session: AnySession, actor: AppUser | None, row: SyncAgent, state
 
 
 def _remove(session: AnySession, actor: AppUser, row: SyncAgent, verb: str) -> None:
-    _refuse_used(session, row, None, "It cannot be removed")
+    agent_rules.refuse_used(session, row, None, "It cannot be removed")
     record(session, actor, verb, subject=row.name)
     session.delete(row)
-
-
-def _refuse_used(session: AnySession, row: SyncAgent, field: str | None, what: str) -> None:
-    used = session.scalar(select(func.count()).where(SyncChain.agent_id == row.id)) or 0
-    if used:
-        chains = "1 password is" if used == 1 else f"{used} passwords are"
-        raise Invalid(f"{what}: {chains} synchronized through it. Give them another agent first.", field=field)
-
-
-def _refuse_dropped(session: AnySession, row: SyncAgent, wanted: set[str]) -> None:
-    """A vault whose chains use the agent stays on its list."""
-    used = select(Entry.vault_id).join(SyncChain).where(SyncChain.agent_id == row.id, SyncChain.enabled)
-    if set(session.scalars(used)) - wanted:
-        raise Invalid(
-            "A vault you took off the list has passwords that are synchronized through this agent. Nothing was saved.",
-            field="vaults",
-        )
 
 
 def refresh_chains(session: AnySession, row: SyncAgent) -> None:
@@ -358,6 +345,7 @@ def _name(session: AnySession, name: str, but: str = "") -> str:
     name = name.strip()
     if not name or len(name) > 120:
         raise Invalid("Type a name of at most 120 characters.", field="name")
+    check_readable(name, "name")
     same = select(SyncAgent.id).where(func.lower(SyncAgent.name) == name.lower(), SyncAgent.id != but)
     if session.scalar(same):
         raise Invalid("There is a sync agent of this name already.", field="name")

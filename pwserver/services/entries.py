@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import func, or_, select
 
 from pwserver.core.errors import Conflict, Invalid
+from pwserver.core.names import check_readable
 from pwserver.core.passwords import TYPES, type_of
 from pwserver.core.secrets import Secret, check_value
 from pwserver.core.states import STATUS, Status
@@ -224,6 +225,7 @@ def _checked(settings: Settings) -> Settings:
     for name, limit in LIMITS.items():
         if len(getattr(cleaned, name)) > limit:
             raise Invalid(f"At most {limit} characters.", field=name)
+        check_readable(getattr(cleaned, name), name, lines=name == "notes")
     kind = TYPES[cleaned.type]
     if "machine" in kind.needs and not cleaned.machine:
         raise Invalid(f"{kind.machine}: type where this account lives.", field="machine")

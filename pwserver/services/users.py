@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from pwserver.core.errors import Conflict, Forbidden, Invalid
 from pwserver.core.generator import Recipe, generate
+from pwserver.core.names import check_readable
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
 from pwserver.models import AppUser, Membership, Setting, Vault, new_id
@@ -72,9 +73,10 @@ def new_user(
     """The row, inside the caller's transaction. Raises :class:`Invalid`."""
     email, name = email.strip(), name.strip()
     if not _EMAIL.fullmatch(email) or len(email) > 254:
-        raise Invalid("Type an e-mail address; alerts go there and it is the name to sign in with.", field=field)
+        raise Invalid("Type an e-mail address; it is the name to sign in with.", field=field)
     if not name or len(name) > 120:
         raise Invalid("Type a name of at most 120 characters.", field="name")
+    check_readable(name, "name")
     if session.scalar(select(AppUser.id).where(func.lower(AppUser.email) == email.lower())):
         raise Invalid("There is a user with this address already.", field=field)
     user = AppUser(

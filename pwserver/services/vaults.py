@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from pwserver.core.access import Right, highest
 from pwserver.core.errors import Conflict, Forbidden, Invalid, NotFound
+from pwserver.core.names import check_readable
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, Membership, SyncChain, Vault, new_id
 from pwserver.services import users
@@ -203,6 +204,7 @@ def _name(session: AnySession, actor: AppUser, name: str, but: str = "") -> str:
     name = name.strip()
     if not name or len(name) > 120:
         raise Invalid("Type a name of at most 120 characters.", field="name")
+    check_readable(name, "name")
     same = (
         select(Vault.id)
         .join(Membership)

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from pwserver.core.errors import Invalid, Throttled
+from pwserver.core.errors import Conflict, Invalid, Throttled
 from pwserver.core.states import HEALTH, Health
 from pwserver.models import SyncAgent
 from pwserver.services import agent_test, agents
@@ -69,10 +69,11 @@ def address(agent: SyncAgent) -> ResponseReturnValue:
         _same(form)
         port, version = _port(form), number_of("row_version")
         agents.change_address(me(), agent, form["host"], port, form["machine"], form["pin"], row_version=version)
-    except Invalid as error:
+    except (Invalid, Conflict) as error:
         form.add(error)
         page = "confirm" if form["pin"] and error.field == "same" else "address"
-        return render_template(f"agents/{page}.html", form=form, agent=agent), 422
+        status = 409 if isinstance(error, Conflict) else 422
+        return render_template(f"agents/{page}.html", form=form, agent=agent), status
     flash("The address is saved. Test the agent before it is used again.", "warn")
     return go(url_for("agents.show", agent_id=agent.id))
 
@@ -129,9 +130,9 @@ def _do(agent: SyncAgent, form: Form, act: Callable[[int], Any], *, then_test: b
     agent_id = agent.id
     try:
         act(number_of("row_version"))
-    except Invalid as error:
+    except (Invalid, Conflict) as error:
         form.add(error)
-        return _page(agent, form, 422)
+        return _page(agent, form, 409 if isinstance(error, Conflict) else 422)
     if then_test and agent.login_entry_id and agent.transport == "winrm":
         _test(agent)
     return go(url_for("agents.show", agent_id=agent_id))
@@ -227,7 +228,12 @@ def enable(agent: SyncAgent) -> ResponseReturnValue:
 @blueprint.post("/<agent_id>/deny")
 @on_agent
 def deny(agent: SyncAgent) -> ResponseReturnValue:
-    agents.deny(me(), agent, row_version=number_of("row_version"))
+    try:
+        agents.deny(me(), agent, row_version=number_of("row_version"))
+    except Conflict as error:
+        form = Form.of()
+        form.add(error)
+        return _page(agent, form, 409)
     return go(url_for("agents.index"))
 
 
@@ -237,9 +243,9 @@ def remove(agent: SyncAgent) -> ResponseReturnValue:
     name = agent.name
     try:
         agents.remove(me(), agent, row_version=number_of("row_version"))
-    except Invalid as error:
+    except (Invalid, Conflict) as error:
         form = Form.of()
         form.errors[""] = error.user_message
-        return _page(agent, form, 422)
+        return _page(agent, form, 409 if isinstance(error, Conflict) else 422)
     flash(f"{name} is removed.")
     return go(url_for("agents.index"))

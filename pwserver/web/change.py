@@ -40,6 +40,8 @@ def save(entry: Entry) -> ResponseReturnValue:
         return _page(entry, form, block)
     value, correcting = secret_of("value"), form["how"] == "correct"
     try:
+        if form["how"] not in ("", "everywhere", "correct"):
+            raise Invalid("Choose how to save it.", field="how")
         if correcting:
             run = sync.correct(me(), entry, value, form["link_ids"], row_version=form["row_version"])
         else:

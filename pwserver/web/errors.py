@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 
-from flask import Flask, make_response, render_template
+from flask import Flask, make_response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
@@ -29,7 +29,7 @@ TITLES = {
     403: "Not for you to do",
     404: "Nothing here",
     405: "Nothing here",
-    409: "It changed meanwhile",
+    409: "Not done",
     413: "Too much",
     422: "This cannot be used",
     429: "Too many tries",
@@ -42,6 +42,31 @@ WORDS = {
     413: "What was sent is larger than anything this server takes. Nothing was saved.",
     429: "Too many tries from your address. Nothing was done. Wait a minute and try again.",
 }
+
+
+SEEN = frozenset({400, 403, 409, 422})
+"""After these one may look at the thing; whoever may not know of it got a 404."""
+MOVED = "Someone else changed this meanwhile. Nothing was saved."
+
+PLACES = (
+    ("run_id", "runs.show"),
+    ("agent_id", "agents.show"),
+    ("entry_id", "entries.show"),
+    ("vault_id", "vaults.show"),
+)
+"""Which page shows the thing that an address names."""
+
+
+def back() -> str:
+    """The page of what the address names, to see how it stands; "" where there is none but this one."""
+    given = request.view_args or {}
+    for name, endpoint in PLACES:
+        if name in given:
+            if name == "entry_id" and request.blueprint in ("sync", "approve"):
+                endpoint = "sync.show"
+            url = url_for(endpoint, **{name: given[name]})
+            return url if request.method != "GET" or request.path != url else ""
+    return ""
 
 
 def status_of(error: PwserverError) -> int:
@@ -57,7 +82,10 @@ def init_app(app: Flask) -> None:
 
 
 def _told(error: PwserverError) -> ResponseReturnValue:
-    return _answer(status_of(error), error.user_message)
+    status, words = status_of(error), error.user_message
+    if type(error) in STATUS_OF and words == type(error).user_message and status == 409:
+        return _answer(status, MOVED, title="It changed meanwhile")
+    return _answer(status, words)
 
 
 def _stale(_error: CSRFError) -> ResponseReturnValue:
@@ -79,11 +107,14 @@ def _bug(error: Exception) -> ResponseReturnValue:
     return _answer(500, f"Nothing more was done. Tell your administrator the number {number}; the log has the details.")
 
 
-def _answer(status: int, words: str) -> ResponseReturnValue:
-    title = TITLES.get(status, "This cannot be answered")
+def _answer(status: int, words: str, title: str = "") -> ResponseReturnValue:
+    title = title or TITLES.get(status, "This cannot be answered")
     if wants_fragment():
         # An error never lands inside what was to be swapped: it stands at the top of the page, which stays as it was.
         response = make_response(render_template("errors/_error.html", title=title, words=words, status=status), status)
         response.headers.update({"HX-Retarget": "#flash", "HX-Reswap": "innerHTML show:window:top"})
         return response
-    return render_template("errors/error.html", title=title, words=words, status=status), status
+    page = render_template(
+        "errors/error.html", title=title, words=words, status=status, back=back() if status in SEEN else ""
+    )
+    return page, status

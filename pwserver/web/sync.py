@@ -86,7 +86,8 @@ def i_am_org_admin() -> bool:
 @on_entry("read")
 def show(entry: Entry) -> ResponseReturnValue:
     removed = request.args.get("removed", "")
-    return page(entry, removed=load.load_link(entry, removed) if removed else None)
+    link = db.session.get(SyncLink, removed) if removed else None
+    return page(entry, removed=link if link and not link.active and link.chain.entry_id == entry.id else None)
 
 
 @blueprint.get("/synchronization/changes")

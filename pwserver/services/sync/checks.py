@@ -16,6 +16,9 @@ from pwserver.models import AppUser, Entry, Membership, SyncAgent, SyncChain, Sy
 Session = scoped_session[Any]
 
 
+OF_THE_LIST = "Choose one of the list."
+
+
 def checked_settings(kind: str, settings: Mapping[str, Any]) -> BaseModel:
     """The kind's checked settings; the first wrong field is said beside it."""
     if kind not in LINK_KINDS:
@@ -25,7 +28,7 @@ def checked_settings(kind: str, settings: Mapping[str, Any]) -> BaseModel:
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else None
-        words = first["msg"].removeprefix("Value error, ")
+        words = OF_THE_LIST if first["type"] == "literal_error" else first["msg"].removeprefix("Value error, ")
         raise Invalid(words if words.endswith(".") else f"{words}.", field=field) from None
 
 
