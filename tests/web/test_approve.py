@@ -10,7 +10,9 @@ import pytest
 from flask import Flask
 
 from pwserver.extensions import db
-from pwserver.models import Event, Incident, Override, SyncRun
+from pwserver.models import Event, Incident, Override, SyncLink, SyncRun
+from pwserver.services.sync.status import refresh
+from pwserver.services.transaction import write
 from tests.conftest import Cast
 from tests.web import scenes
 from tests.web.conftest import Browser
@@ -55,6 +57,19 @@ def test_the_page_ticks_what_is_wrong_and_leaves_out_what_is_silent(app: Flask, 
     assert "with:lab-04" not in page
     order = [page.index(words) for words in ("What to put right", "Which password", "Reason", "What Approve does")]
     assert order == sorted(order)
+
+
+def test_a_machine_that_refused_what_was_typed_is_ticked_for_the_next_try(
+    app: Flask, broken: str, browser_of: Of
+) -> None:
+    """Unticked, a new password would be tried there from the old one, which it has refused already."""
+    where = id_of(app, "LAB-05")
+    with app.app_context(), write() as session:
+        link = session.get_one(SyncLink, where)
+        link.state, link.reason = "blocked", "override_refused"
+        refresh(session, link.chain_id)
+    page = browser_of("olivia").get(f"/passwords/{broken}/approve").text
+    assert f'value="{where}" id="k-{where}" checked' in page
 
 
 def test_changed_outside_says_to_treat_that_machine_as_compromised_before_any_field(
@@ -176,4 +191,4 @@ def test_a_chain_that_is_right_again_says_so(app: Flask, browser_of: Of) -> None
         entry_id = scenes.chain().id
     page = browser_of("olivia").get(f"/passwords/{entry_id}/approve").text
     assert "Nothing is wrong here" in page
-    assert "<form id=\"approve\"" not in page
+    assert '<form id="approve"' not in page

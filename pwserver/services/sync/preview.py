@@ -127,4 +127,6 @@ def _offer(link: SyncLink) -> Offer:
         return Offer(link, False, False, "Left out: it does not answer, so credentials do not help.")
     if link.state == "unknown" and link.reason == "settling":
         return Offer(link, True, True, "Its last call may still act; Approve waits for its end first.")
-    return Offer(link, link.state in ("refused", "unknown", "skipped"), True)
+    # What was typed there was refused: it is not right yet, and is left out of the next approval by nobody's wish.
+    again = link.reason == "override_refused"
+    return Offer(link, again or link.state in ("refused", "unknown", "skipped"), True)
