@@ -5,7 +5,7 @@ PYTEST := $(VENV)/python -m pytest
 SLOW := not engine and not sshd and not browser and not sweep
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-quick lint develop lock clean kills scripts story
+.PHONY: help demo run test test-quick lint develop lock clean sweep leaks scripts story
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,8 +32,11 @@ lint: develop ## import-linter, ruff, mypy, djlint
 	@$(VENV)/mypy
 	@$(VENV)/djlint templates --lint --quiet
 
-kills: develop ## kill -9 of every process while a machine is being written; prints one JSON object
-	@$(VENV)/python -m tests.jobs.kills
+sweep: develop ## a death at every boundary of a run, then kill -9 of every process; prints one JSON object
+	@$(VENV)/python -m tests.jobs.sweep
+
+leaks: develop ## secrets travel everything, and are looked for everywhere; prints one JSON object
+	@$(VENV)/python -m tests.e2e.leaks
 
 scripts: develop ## every script in a PowerShell engine (PWSERVER_LAB_POWERSHELL or pwsh); prints one JSON object
 	@$(VENV)/python -m tests.scripts.report

@@ -207,12 +207,14 @@ def good(found: dict[str, Any]) -> bool:
     return found["open"] == found["kills"] and not any(found[name] for name in zero) and not found["violations"]
 
 
+def spawn(*arguments: str, env: dict[str, str]) -> subprocess.Popen[str]:
+    """A Python process of ours that knows no setting but ``env``."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PWSERVER_")}
+    return subprocess.Popen([sys.executable, *arguments], env=environ | env, cwd=supervisor.PROJECT, text=True)
+
+
 def report() -> dict[str, Any]:
     """All kills, in an instance of their own."""
-
-    def spawn(*arguments: str, env: dict[str, str]) -> subprocess.Popen[str]:
-        return subprocess.Popen([sys.executable, *arguments], env=os.environ | env, cwd=supervisor.PROJECT, text=True)
-
     with tempfile.TemporaryDirectory() as folder:
         return kill_all(Path(folder) / "instance", spawn)
 
