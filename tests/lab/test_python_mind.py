@@ -466,6 +466,16 @@ def test_a_second_machine_with_a_fault_is_not_written(lab, word, reason, code):
     assert lab.machine().bad_logons == {}
 
 
+@pytest.mark.parametrize("hop", [True, False])
+def test_a_machine_that_echoes_refuses_the_new_password_and_repeats_it(lab, hop):
+    lab.net.set_fault("LAB-02", "echo")
+    before = lab.password()
+    answer = change(lab, hop=lab.hop() if hop else None)
+    assert told(answer) == ("write", "", calls.POLICY, True)
+    assert GOOD in answer.text
+    assert lab.password() == before
+
+
 def test_a_wrong_linked_credential_costs_one_try_and_only_its_own(lab):
     answer = change(lab, hop=lab.hop(secret="wrong"))
     assert told(answer) == ("hop", "hop_refused", calls.WRONG_LOGON, False)

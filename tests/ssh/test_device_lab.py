@@ -146,6 +146,7 @@ def test_a_late_write_comes_within_its_time_to_live_or_never(lab: Lab) -> None:
         ("refuse-login", Blocked, "linked_refused"),
         ("filtered", Blocked, "not_admin"),
         ("no-shells", Unreachable, "line_broken"),
+        ("echo", Refused, "policy"),
     ],
 )
 def test_every_other_fault_says_what_it_is(lab: Lab, fault: str, answer: type[Exception], reason: str) -> None:
