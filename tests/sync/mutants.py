@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, select, update
 
 from pwserver.connectors.base import Answer, Means
 from pwserver.core import states
-from pwserver.models import LinkMaybe, SyncRun
+from pwserver.models import LinkAttempt, LinkMaybe, SyncRun
 from pwserver.services.sync import accounts, answers, claim, credentials, journal, plans, requests, status
 from pwserver.sync import chain, engine, settle
 from pwserver.sync.chain import WRITES, After, Link, Step
@@ -182,6 +182,18 @@ def forgets_one_commit(patch: Patch) -> None:
     patch.setattr(journal.SqlJournal, "intent", intent)
 
 
+def takes_the_dead_for_silent(patch: Patch) -> None:
+    """What a dead worker may have sent is struck out when its run is taken over."""
+    real = claim.bury
+
+    def bury(session, run_id, fence, at):  # type: ignore[no-untyped-def]
+        left_open = select(LinkAttempt.link_id).where(LinkAttempt.run_id == run_id, LinkAttempt.outcome.is_(None))
+        session.execute(delete(LinkMaybe).where(LinkMaybe.link_id.in_(left_open)))
+        real(session, run_id, fence, at)
+
+    patch.setattr(claim, "bury", bury)
+
+
 def forgets_the_status(patch: Patch) -> None:
     """A run ends, and nobody writes down what that makes of its chain."""
     patch.setattr(journal, "refresh", lambda session, chain_id: None)
@@ -224,6 +236,7 @@ GREEN = "a green that lies"
 MUTANTS = (
     Mutant(forgets_maybe, openings.the_line_is_cut_after_the_change, LOST),
     Mutant(forgets_one_commit, openings.the_line_is_cut_after_the_change, LOST),
+    Mutant(takes_the_dead_for_silent, openings.a_worker_dies_in_a_call, LOST),
     Mutant(unknown_is_no, openings.the_line_is_cut_after_the_change, LOST),
     Mutant(unknown_is_yes, openings.the_line_is_cut_before_the_change, PROMOTED),
     Mutant(promotes_by_stage, openings.default_sync_is_off, PROMOTED),

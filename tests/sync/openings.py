@@ -164,7 +164,8 @@ def a_day_without_an_answer(play: Player) -> None:
 
 
 def a_worker_dies_in_a_call(play: Player) -> None:
+    """What it sent takes effect when it is long dead; the next worker cannot know."""
     play.change(key="desk")
     play.work("crash_late")
-    play.work_later(plan=["unreachable"], crash=None)
-    play.time_goes_on(seconds=75)
+    play.time_goes_on(seconds=130)
+    play.work("unreachable")
