@@ -40,12 +40,18 @@ def initials(name: str) -> str:
     return "".join(word[0] for word in (words[0], words[-1]) if word).upper() if words else "?"
 
 
+KEPT_WHOLE = 20
+"""Characters of a machine's name that are not broken at its hyphens; a longer one breaks where it must."""
+
+
 def account(user_name: str, machine: str) -> Markup:
     """An account in its parts, so that a narrow column breaks it after the backslash."""
     if not machine or "\\" in user_name:
         machine, _, user_name = user_name.rpartition("\\")
     if not machine:
         return Markup("<code>{}</code>").format(user_name)
+    if len(machine) > KEPT_WHOLE:
+        return Markup("<code>{}\\<wbr>{}</code>").format(machine, user_name)
     return Markup('<code><span class="text-nowrap">{}\\</span><wbr>{}</code>').format(machine, user_name)
 
 

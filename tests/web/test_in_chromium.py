@@ -13,7 +13,10 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from pwserver import assets
-from tests.conftest import VALUE, Clock, email_of, password_of
+from pwserver.models import SyncChain, SyncLink
+from pwserver.services.transaction import write
+from tests.conftest import VALUE, Cast, Clock, email_of, password_of
+from tests.web import scenes
 from tests.web.things import add_everything
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -215,4 +218,39 @@ def test_every_page_is_accessible_and_fits(chromium: Any, app: Flask, live: str,
             wrong.append(f"{path} scrolls sideways")
     assert wrong == []
     assert here.complaints == []
+    here.context.close()
+
+
+@pytest.mark.breaks_invariants
+def test_long_names_break_and_push_no_page_wide(chromium: Any, app: Flask, live: str) -> None:
+    ids = add_everything(app)
+    with app.app_context(), write() as session:
+        cast = Cast()
+        session.merge(cast.olivia).org_admin = True
+        session.merge(cast.eddie).name = "Überlang" * 14
+        session.merge(cast.vault).name = "Laboratorium" * 10
+        entry = session.merge(cast.entry)
+        entry.name, entry.user_name = "verylongnamewithoutanyblank" * 4, "administrator" * 9
+        link = session.get_one(SyncLink, ids["link_id"])
+        link.machine, link.state = "workstation-seven." * 8 + "example", "refused"
+        session.get_one(SyncChain, link.chain_id).status_detail = f"0 of 1, {link.machine} refused"
+    wrong = []
+    for width in (1280, 390):
+        here = Page(chromium, live, viewport={"width": width, "height": 900})
+        for path in WALK:
+            page = here.open(path.format(**ids))
+            if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                wrong.append(f"{path} at {width}")
+        here.context.close()
+    assert wrong == []
+
+
+@pytest.mark.breaks_invariants
+def test_on_a_phone_a_fold_of_a_long_chain_is_as_high_as_its_words(chromium: Any, app: Flask, live: str) -> None:
+    with app.app_context():
+        entry_id = scenes.chain([f"LAB-{number:02}" for number in range(2, 16)]).id
+    here = Page(chromium, live, viewport={"width": 390, "height": 900})
+    page = here.open(f"/passwords/{entry_id}/synchronization")
+    assert page.locator(".pw-fold summary .pw-no").first.is_hidden()
+    assert page.locator(".pw-fold summary").first.bounding_box()["height"] < 90
     here.context.close()
