@@ -25,7 +25,7 @@ from pwserver.models import Entry, Membership, SyncAgent, Vault
 from pwserver.services import agents, entries, keys, users, vaults
 from pwserver.services.transaction import write
 from tests.engine import set_aside
-from tests.invariants import applications_used, violations
+from tests.invariants import applications_used, violations, violations_left_in
 
 MASTER = base64.b64encode(bytes(range(32))).decode()
 NAMES = {"ada": "Ada Adler", "olivia": "Olivia Ortiz", "eddie": "Eddie Evans", "vera": "Vera Voss", "nora": "Nora Nash"}
@@ -43,10 +43,13 @@ def pytest_configure() -> None:
 def invariants_hold(request: pytest.FixtureRequest) -> Iterator[None]:
     """After every test: whatever it did, ``flask sync check`` finds nothing in the databases that it used. A test that
     breaks rows on purpose is marked ``breaks_invariants``."""
+    # Torn down after it: the processes that worked in its instance have ended by then.
+    folder = request.getfixturevalue("tmp_path") / "instance" if "tmp_path" in request.fixturenames else None
     with applications_used() as used:
         yield
     if request.node.get_closest_marker("breaks_invariants") is None:
         left = [found for app in used for found in violations(app)]
+        left += violations_left_in(folder, used) if folder else []
         assert not left, left
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from flask import Flask, appcontext_pushed
 from sqlalchemy import inspect
 
+from pwserver import create_app
+from pwserver.config import Config
+from pwserver.core.timing import FAST
 from pwserver.extensions import db
 from pwserver.models import Base
 from pwserver.services import sync
@@ -24,11 +27,22 @@ def applications_used() -> Iterator[list[Flask]]:
     used: list[Flask] = []
 
     def remember(app: Flask, **_: object) -> None:
-        if "PWSERVER" in app.config and app not in used:
+        if "keyring" in app.extensions and app not in used:
             used.append(app)
 
     with appcontext_pushed.connected_to(remember):
         yield used
+
+
+def violations_left_in(folder: Path, used: list[Flask]) -> list[str]:
+    """The same for an instance folder that only processes of their own used; they have ended."""
+    file = folder / "pwserver.db"
+    if not file.is_file() or not (folder / "master.key").is_file():
+        return []
+    if any(app.config["PWSERVER"].instance == folder for app in used):
+        return []
+    config = Config(instance=folder, testing=True, timing=FAST)
+    return violations(create_app(config, pages=False))
 
 
 def violations(app: Flask) -> list[str]:
@@ -40,7 +54,7 @@ def violations(app: Flask) -> list[str]:
     lag = timedelta.max if "CLOCK" in app.config else TIMER_LAG
     file = app.config["SQLALCHEMY_DATABASE_URI"].removeprefix("sqlite:///")
     in_memory = file == "sqlite://"
-    if "keyring" not in app.extensions or not (in_memory or Path(file).is_file()):
+    if not (in_memory or Path(file).is_file()):
         return []
     with app.app_context():
         try:

@@ -13,6 +13,7 @@ from pwserver.models import Entry, SyncRun
 from pwserver.services import sync, values, views
 from pwserver.services.transaction import now
 from pwserver.services.views.approve import read_approve
+from pwserver.services.views.runs import requested_by
 from tests.conftest import Cast, Clock
 from tests.web import scenes
 
@@ -40,6 +41,22 @@ def test_evidence_says_how_and_when_and_a_place_is_never_proved() -> None:
     scenes.proved(scenes.link(entry, "LAB-01", account=False), means="started since the last change")
     assert evidence(entry, "LAB-01", account=False) == "started after the last change, read 02:00:00"
     assert not any("proved" in each.evidence.plain(now()) for each in view_of(entry).links)
+
+
+def test_a_run_says_who_wanted_it() -> None:
+    entry = scenes.chain()
+
+    def by(kind: str, **columns: object) -> str:
+        return requested_by(scenes.run(entry, kind, "done", **columns))
+
+    assert by("change") == "Olivia Ortiz"
+    assert by("change", requested_by=None) == "by itself"
+    assert by("test", requested_by=None) == "daily test"
+    for kind in ("change", "test"):
+        assert by(kind, requested_by=None, clicked_at=now()) == "at the command line"
+    earlier = now() - timedelta(hours=1)
+    retested = by("change", requested_by=None, requested_at=earlier, clicked_at=now())
+    assert retested == "by itself", "a click on Retest makes it due; the server had begun it"
 
 
 def test_an_account_that_is_only_written_is_not_shown_as_proved() -> None:

@@ -174,10 +174,12 @@ class RunRow:
 
 
 def requested_by(run: SyncRun) -> str:
-    """Who wanted it: a person, or the server by itself."""
+    """Who wanted it: a person, somebody at the command line (who has no account here), or the server by itself."""
     if run.requested_by:
         user = db.session.get(AppUser, run.requested_by)
         return user.name if user else "somebody who is gone"
+    if run.clicked_at == run.requested_at:
+        return "at the command line"
     return "daily test" if run.kind == "test" else "by itself"
 
 

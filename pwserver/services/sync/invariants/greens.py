@@ -64,9 +64,10 @@ def _links(session: Session, chain: SyncChain, at: datetime, late: bool) -> Iter
     version = select(EntryVersion.id).where(EntryVersion.entry_id == chain.entry_id, EntryVersion.stage == "current")
     current = session.scalars(version.limit(1)).first()
     doubtful = set(session.scalars(select(LinkMaybe.link_id).where(LinkMaybe.link_id.in_([each.id for each in links]))))
+    answered = _answered(session, links)
     for link in links:
         why = _why_not(link, links, current, doubtful, at, late)
-        if why is None and not _was_answered(session, link):
+        if why is None and link.id not in answered:
             why = "no answer of the machine stands behind its proof"
         if why is not None:
             yield link, why
@@ -102,16 +103,20 @@ def _why_not(
     return "it was neither written by us under these settings nor started since the last change"
 
 
-def _was_answered(session: Session, link: SyncLink) -> bool:
-    """Whether the journal has an attempt, answered *applied*, during which this proof was made: with the value that it
-    proves, or by reading alone."""
-    answered = select(LinkAttempt.id).where(
-        LinkAttempt.link_id == link.id,
-        LinkAttempt.outcome == "applied",
-        LinkAttempt.step.not_in(("restart", "prove")),
-        LinkAttempt.settings_rev == link.proof_rev,
-        LinkAttempt.intent_at <= link.proved_at,
-        LinkAttempt.finished_at >= link.proved_at,
-        or_(LinkAttempt.version_id.is_(None), LinkAttempt.version_id == link.proof_version_id),
+def _answered(session: Session, links: Sequence[SyncLink]) -> set[str]:
+    """The links for which the journal has an attempt, answered *applied*, during which their proof was made: with the
+    value that it proves, or by reading alone."""
+    behind = (
+        select(LinkAttempt.link_id)
+        .join(SyncLink, SyncLink.id == LinkAttempt.link_id)
+        .where(
+            SyncLink.id.in_([each.id for each in links]),
+            LinkAttempt.outcome == "applied",
+            LinkAttempt.step.not_in(("restart", "prove")),
+            LinkAttempt.settings_rev == SyncLink.proof_rev,
+            LinkAttempt.intent_at <= SyncLink.proved_at,
+            LinkAttempt.finished_at >= SyncLink.proved_at,
+            or_(LinkAttempt.version_id.is_(None), LinkAttempt.version_id == SyncLink.proof_version_id),
+        )
     )
-    return session.scalar(answered.limit(1)) is not None
+    return set(session.scalars(behind))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.models import Entry, EntryVersion, LinkAttempt, LinkMaybe, Override, SyncChain, SyncLink, SyncRun
@@ -15,23 +15,47 @@ from pwserver.services.sync.invariants.violation import Violation
 
 Session = scoped_session[Any]
 
-POINTERS = {"holds": SyncLink.holds_version_id, "starts from": SyncLink.starts_from_version_id}
-
 
 def check(session: Session) -> Iterator[Violation]:
-    yield from _stages(session)
-    yield from _sent(session)
-    yield from _foreign(session)
-    yield from _opens(session)
-
-
-def _stages(session: Session) -> Iterator[Violation]:
     rows = session.execute(
-        select(Entry.id, Entry.name, EntryVersion.stage).outerjoin(EntryVersion, EntryVersion.entry_id == Entry.id)
-    ).all()
-    names = {row.id: row.name for row in rows}
-    counts = Counter((row.id, row.stage) for row in rows)
-    for entry_id, name in names.items():
+        select(
+            Entry.name, EntryVersion.id, EntryVersion.entry_id, EntryVersion.number, EntryVersion.stage,
+            EntryVersion.first_sent_at, EntryVersion.sealed,
+        ).join(Entry, Entry.id == EntryVersion.entry_id)
+    ).all()  # fmt: skip
+    named = _named(session)
+    yield from _stages(session, rows)
+    yield from _sent(session, rows, named)
+    yield from _foreign(rows, named)
+    yield from _opens(session, rows, named)
+
+
+def _named(session: Session) -> dict[str, list[tuple[str, str, str, str]]]:
+    """Version → who names it, in the order of the chain: password, its entry's id, machine, how."""
+    links = session.execute(
+        select(
+            Entry.name, SyncChain.entry_id, SyncLink.machine, SyncLink.id, SyncLink.holds_version_id,
+            SyncLink.starts_from_version_id, SyncLink.proof_version_id,
+        )
+        .join(SyncChain, SyncChain.id == SyncLink.chain_id)
+        .join(Entry, Entry.id == SyncChain.entry_id)
+        .order_by(SyncLink.position)
+    ).all()  # fmt: skip
+    maybes = defaultdict(list)
+    for link_id, version_id in session.execute(select(LinkMaybe.link_id, LinkMaybe.version_id)):
+        maybes[link_id].append(version_id)
+    found = defaultdict(list)
+    for name, entry_id, machine, link_id, holds, starts_from, proof in links:
+        pointers = [(holds, "holds"), (starts_from, "starts from"), (proof, "was proved with")]
+        for pointer, how in pointers + [(each, "may hold") for each in maybes[link_id]]:
+            if pointer is not None:
+                found[pointer].append((name, entry_id, machine, how))
+    return found
+
+
+def _stages(session: Session, versions: Any) -> Iterator[Violation]:
+    counts = Counter((row.entry_id, row.stage) for row in versions)
+    for entry_id, name in session.execute(select(Entry.id, Entry.name)):
         if counts[entry_id, "current"] != 1:
             yield Violation("one_current", name, f"has {counts[entry_id, 'current']} current values")
         for stage in ("pending", "previous"):
@@ -39,70 +63,35 @@ def _stages(session: Session) -> Iterator[Violation]:
                 yield Violation("one_current", name, f"has {counts[entry_id, stage]} {stage} values")
 
 
-def _sent(session: Session) -> Iterator[Violation]:
+def _sent(session: Session, versions: Any, named: dict[str, Any]) -> Iterator[Violation]:
     """A value was sent when it says so, when an attempt carried it, or when a link has, or may have, it."""
-    tried = select(LinkAttempt.id).where(LinkAttempt.version_id == EntryVersion.id).exists()
-    held = select(SyncLink.id).where(or_(*(column == EntryVersion.id for column in POINTERS.values()))).exists()
-    maybe = select(LinkMaybe.link_id).where(LinkMaybe.version_id == EntryVersion.id).exists()
-    discarded = EntryVersion.stage == "discarded"
-    rows = session.execute(
-        select(Entry.name, EntryVersion.number, EntryVersion.stage)
-        .join(Entry, Entry.id == EntryVersion.entry_id)
-        .where(
-            or_(
-                discarded & or_(EntryVersion.first_sent_at.is_not(None), tried, held, maybe),
-                EntryVersion.first_sent_at.is_(None) & tried,
-            )
-        )
-    )
-    for name, number, stage in rows:
-        gone = "was sent, or some place has it, and is discarded"
-        loose = "was sent, and nothing keeps it from being discarded"
-        yield Violation("sent_is_kept", f"{name}, version {number}", gone if stage == "discarded" else loose)
+    tried = set(session.scalars(select(LinkAttempt.version_id).where(LinkAttempt.version_id.is_not(None)).distinct()))
+    for row in versions:
+        subject = f"{row.name}, version {row.number}"
+        if row.stage == "discarded" and (row.first_sent_at or row.id in tried or row.id in named):
+            yield Violation("sent_is_kept", subject, "was sent, or some place has it, and is discarded")
+        elif row.id in tried and row.first_sent_at is None:
+            yield Violation("sent_is_kept", subject, "was sent, and nothing keeps it from being discarded")
 
 
-def _foreign(session: Session) -> Iterator[Violation]:
+def _foreign(versions: Any, named: dict[str, Any]) -> Iterator[Violation]:
     """What a link names is a value of its own password."""
-    named = {**POINTERS, "was proved with": SyncLink.proof_version_id, "may hold": LinkMaybe.version_id}
-    for word, column in named.items():
-        query = select(Entry.name, SyncLink.machine).select_from(SyncLink)
-        if column is LinkMaybe.version_id:
-            query = query.join(LinkMaybe, LinkMaybe.link_id == SyncLink.id)
-        rows = session.execute(
-            query.join(SyncChain, SyncChain.id == SyncLink.chain_id)
-            .join(Entry, Entry.id == SyncChain.entry_id)
-            .outerjoin(EntryVersion, EntryVersion.id == column)
-            .where(column.is_not(None), EntryVersion.entry_id.is_distinct_from(Entry.id))
-        )
-        for name, machine in rows:
-            yield Violation("own_value", f"{name}, {machine}", f"{word} a value that is not of this password")
+    owners = {row.id: row.entry_id for row in versions}
+    for version_id, by in named.items():
+        for name, entry_id, machine, how in by:
+            if owners.get(version_id) != entry_id:
+                yield Violation("own_value", f"{name}, {machine}", f"{how} a value that is not of this password")
 
 
-def _opens(session: Session) -> Iterator[Violation]:
+def _opens(session: Session, versions: Any, named: dict[str, Any]) -> Iterator[Violation]:
     """Every stored value opens with this master key as this very row; above all what links hold, may hold or start
     from. Nothing is made of what opened."""
-    rows = session.execute(
-        select(Entry.name, EntryVersion.id, EntryVersion.number, EntryVersion.sealed).join(
-            Entry, Entry.id == EntryVersion.entry_id
-        )
-    )
-    for name, version_id, number, sealed in rows:
-        if not opens("entry_version", version_id, sealed):
-            places = _named_by(session, version_id)
-            where = f"; it is what {places}" if places else ""
-            yield Violation("opens", f"{name}, version {number}", f"does not open{where}")
+    for row in versions:
+        if not opens("entry_version", row.id, row.sealed):
+            places = ", ".join(f"{machine} {how}" for _, _, machine, how in named.get(row.id, ()))
+            where = f"; of it: {places}" if places else ""
+            yield Violation("opens", f"{row.name}, version {row.number}", f"does not open{where}")
     typed = select(SyncRun.number, SyncRun.id, Override.sealed).join(Override, Override.run_id == SyncRun.id)
     for number, run_id, sealed in session.execute(typed):
         if not opens("override", run_id, sealed):
             yield Violation("opens", f"run {number}", "has typed credentials that do not open")
-
-
-def _named_by(session: Session, version_id: str) -> str:
-    """"LAB-02 holds, LAB-04 may hold", for the words."""
-    found = []
-    for word, column in POINTERS.items():
-        machines = session.scalars(select(SyncLink.machine).where(column == version_id).order_by(SyncLink.position))
-        found += [f"{machine} {word}" for machine in machines]
-    maybe = select(SyncLink.machine).join(LinkMaybe, LinkMaybe.link_id == SyncLink.id)
-    found += [f"{machine} may hold" for machine in session.scalars(maybe.where(LinkMaybe.version_id == version_id))]
-    return ", ".join(found)
