@@ -121,6 +121,37 @@ def test_a_test_that_gave_way_to_approve_goes_on_with_the_machines_it_was_still_
     assert play.status() == "in_sync"
 
 
+@pytest.mark.parametrize("when", ["while one walks", "while one waits", "after turning on again"])
+def test_a_link_that_is_added_while_a_test_is_under_way_is_tested_soon_after(synced: Play, when: str) -> None:
+    """Rule 34: as soon as no run of its chain is running. Else a wrong link would stand untested until tomorrow."""
+    play = synced
+    play.world.accounts["LAB-03\\Administrator"] = play.world.accounts[PRIMARY]
+    play.world.primary_of["LAB-03\\Administrator"] = PRIMARY
+
+    def add() -> None:
+        play.advance(1)
+        settings = {"machine": "LAB-03", "user_name": "Administrator"}
+        sync.add_link(play.olivia, play.entry(), "remote_windows", settings, revision=play.chain().revision)
+
+    if when == "after turning on again":
+        sync.disable(play.olivia, play.entry())
+        sync.enable(play.olivia, play.entry(), play.chain().agent_id)
+        add()
+    else:
+        test = sync.request_test(play.olivia, play.entry()).id
+        if when == "while one walks":
+            play.during("read", add, place=PRIMARY)
+            play.work(test)
+            assert play.link("LAB-03").state == "waiting", "never inside the running one"
+        else:
+            play.fault("unreachable")
+            play.work(test)
+            add()
+    play.settle(hours=1)
+    assert play.link("LAB-03").state == "in_sync"
+    assert play.open_runs() == []
+
+
 def test_a_test_that_a_person_stopped_is_not_taken_up_by_itself(synced: Play) -> None:
     play = synced
     test = sync.request_test(play.olivia, play.entry()).id

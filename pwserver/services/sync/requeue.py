@@ -102,6 +102,7 @@ def follow_up(session: Session, run: SyncRun, at: datetime) -> None:
     places that were skipped until a test proved their account."""
     if run.kind == "test":
         _carry_on_skipped(session, run, at)
+        _test_added(session, run, at)
     else:
         take_up_test(session, run.chain_id, at)
     if run.kind != "override" or run.result == "cancelled":
@@ -112,6 +113,29 @@ def follow_up(session: Session, run: SyncRun, at: datetime) -> None:
     if retried:
         due = min((link.next_try_at for link in retried if link.next_try_at), default=at)
         queue_outstanding(session, run.chain_id, at, max(due, at))
+
+
+def _untested(session: Session, chain_id: str) -> list[SyncLink]:
+    """Links that nobody has asked yet."""
+    return list(
+        session.scalars(
+            select(SyncLink).where(
+                SyncLink.chain_id == chain_id, SyncLink.active, SyncLink.state == "waiting", SyncLink.reason == "",
+                SyncLink.proved_at.is_(None),
+            )
+        )
+    )  # fmt: skip
+
+
+def _test_added(session: Session, run: SyncRun, at: datetime) -> None:
+    """Links that were added while this test was walking get one of their own (rule 34)."""
+    if run.started_at is None or run.result in ("disabled", "agent_disabled"):
+        return
+    added = [
+        link.id for link in _untested(session, run.chain_id) if link.state_since and link.state_since > run.started_at
+    ]
+    if added:
+        queue_test(session, run.chain_id, at, scope=added)
 
 
 def take_up_test(session: Session, chain_id: str, at: datetime) -> SyncRun | None:
@@ -198,11 +222,14 @@ def due_again(session: Session, chain_id: str, at: datetime) -> None:
 
 
 def queue_test(session: Session, chain_id: str, at: datetime, **values: Any) -> SyncRun | None:
-    """Queues a test unless one is there already."""
+    """Queues a test unless one is there already; one of chosen links that has not begun takes these in, too."""
     there = session.scalar(
-        select(SyncRun.id).where(SyncRun.chain_id == chain_id, SyncRun.kind == "test", SyncRun.state.in_(ACTIVE))
+        select(SyncRun).where(SyncRun.chain_id == chain_id, SyncRun.kind == "test", SyncRun.state.in_(ACTIVE))
     )
     if there is not None:
+        if there.scope is not None and there.state != "running":
+            more = values.get("scope") or [link.id for link in _untested(session, chain_id)]
+            there.scope = list(dict.fromkeys([*there.scope, *more]))
         return None
     values = {"due_at": at} | values
     return add_run(session, chain_id, "test", requested_at=at, **values)
