@@ -44,6 +44,9 @@ def test_counters_are_written_when_the_lab_ends(net, tmp_path):
     assert truth.requests(net) == {
         "total": 1, "ntlm": 1, "machines": [{"machine": "LAB-01", "requests": 1, "ntlm": {"LAB-01\\svc-psrv": 1}}]
     }  # fmt: skip
+    came = net.now()
+    assert truth.requests(net, since=came - 1)["log"] == [[came, "LAB-01"]]
+    assert truth.requests(net, since=came)["log"] == []
     net.stop()
     assert truth.requests(reopened(net, tmp_path))["total"] == 1
 

@@ -9,16 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pwserver import supervisor
 from pwserver.lab import control
+from pwserver.sync import settle
 from tests.e2e.needles import hits
 from tests.jobs.test_supervisor import Running
 from tests.story.browser import Browser, Page
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
+STAMP_S = settle.STAMP_MARGIN.total_seconds() + 1.5
+"""Stamps nearer to each other than this may be taken for the same."""
 TRACES = (b"Traceback (most recent", b"Internal Server Error", b"werkzeug", b"sqlalchemy", b"jinja2")
 """What a page shows only when something broke inside."""
 
@@ -45,7 +49,14 @@ class Lab:
         self("fault", machine=machine, word=word)
 
     def set_password(self, machine: str, account: str, value: str) -> None:
+        """As somebody at its console; not within a stamp's resolution of what was set before, which hides it."""
+        wait(lambda: time.time() - self._last_set(machine, account) > STAMP_S, "the last change is some time ago")
         self("set-password", machine=machine, account=account, value=value)
+
+    def _last_set(self, machine: str, account: str) -> float:
+        there = next(each for each in self("state")["machines"] if each["name"] == machine)
+        last = next(each["last_set"] for each in there["accounts"] if each["name"] == account)
+        return datetime.fromisoformat(last).timestamp()
 
     def holds(self, machine: str, value: str, account: str = "Administrator") -> bool:
         return bool(self("holds", machine=machine, account=account, value=value)["holds"])

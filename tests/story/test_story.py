@@ -30,7 +30,7 @@ two</textarea><button type="submit">Save <b>all</b></button></form>
 
 @pytest.mark.sweep
 @pytest.mark.enable_socket
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(180)
 @pytest.mark.xdist_group("supervisor")
 def test_the_whole_story(instance: Path, spawn: Callable[..., subprocess.Popen[str]]) -> None:  # noqa: F811
     found = walk(instance, spawn, STEPS)
