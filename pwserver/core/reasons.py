@@ -171,6 +171,11 @@ REASONS: Mapping[str, Reason] = {
     "no_login": Reason(
         "The sync agent has no login to work with. Nothing was sent.", "Give the agent a login.", "agent"
     ),
+    "not_on_list": Reason(
+        "{machine} is not on the list of machines that the sync agent may reach. Nothing was sent.",
+        "An administrator adds it to the agent's list, or an owner takes the link out; then Retest Sync.",
+        "agent",
+    ),
     "no_linked_credential": Reason(
         "This link needs a linked credential and has none. Nothing was sent.",
         "Choose one for the link or for its agent.",

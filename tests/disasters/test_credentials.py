@@ -267,6 +267,24 @@ def test_an_agent_reaches_only_the_machines_on_its_list(play: Play) -> None:
     assert "may not reach DC-01" in refused.value.user_message
 
 
+def test_a_machine_taken_off_the_list_behind_the_form_gets_nothing(play: Play) -> None:
+    """Whatever forms have checked, the list is asked again before a value is opened."""
+    play.agent(allowed_machines=["LAB-01"])
+    play.work(play.change("second"))
+    link = play.link("LAB-02")
+    assert (link.state, link.reason) == ("blocked", "not_on_list")
+    assert play.truth(OTHER) == FIRST
+    assert not any(sent.place == OTHER for sent in play.sent)
+
+
+def test_a_link_is_not_restored_to_a_machine_that_left_the_list_meanwhile(play: Play) -> None:
+    place = play.link("LAB-02", place=True)
+    sync.remove_link(play.olivia, place, revision=play.chain().revision)
+    play.agent(allowed_machines=["LAB-01"])
+    with pytest.raises(Invalid, match="may not reach LAB-02"):
+        sync.restore_link(play.olivia, place, revision=play.chain().revision)
+
+
 def test_an_untested_agent_is_not_offered(play: Play) -> None:
     agent = play.agent(health="untested")
     assert agent.id not in {each.id for each in sync.usable_agents(play.entry().vault)}

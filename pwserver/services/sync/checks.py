@@ -12,6 +12,7 @@ from sqlalchemy.orm import scoped_session
 from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.errors import Conflict, Invalid
 from pwserver.models import AppUser, Entry, Membership, SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.services.sync.credentials import may_reach
 
 Session = scoped_session[Any]
 
@@ -44,8 +45,7 @@ def check_reach(kind: str, machine: str, agent: SyncAgent) -> None:
         raise Invalid(f"{agent.name} cannot do this: {row.label} goes over {row.transport}.", field="agent_id")
     if kind == "standalone_windows" and agent.machine.casefold() != machine.casefold():
         raise Invalid(f"{agent.name} runs on {agent.machine}, not on {machine}.", field="agent_id")
-    allowed = {name.casefold() for name in (agent.machine, *agent.allowed_machines)}
-    if machine.casefold() not in allowed:
+    if not may_reach(agent, machine):
         raise Invalid(
             f"{agent.name} may not reach {machine}. An administrator adds it to the agent's list of machines.",
             field="device" if row.transport == "ssh" else "machine",

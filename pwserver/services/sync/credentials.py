@@ -30,6 +30,11 @@ def serves(agent: SyncAgent, chain: SyncChain) -> bool:
     return is_usable(agent) and agent.pin == chain.agent_pin
 
 
+def may_reach(agent: SyncAgent, machine: str) -> bool:
+    """Whether a machine stands on the agent's list; its own always does."""
+    return machine.casefold() in {name.casefold() for name in (agent.machine, *agent.allowed_machines)}
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """A credential of ours, named: whose entry, which version, and the account key its tries are booked on.

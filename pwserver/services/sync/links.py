@@ -169,6 +169,7 @@ def restore_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
             return
         if not row.is_account and not session.get_one(SyncLink, row.account_link_id).active:
             raise Invalid("Its account is no longer in this chain. Add the account first.")
+        check_reach(row.kind, row.machine, session.get_one(SyncAgent, chain.agent_id))
         if row.account_key:
             row.account_key = key_of(session, row.account_key)  # its target may have told who it is meanwhile
         refuse_second(session, row.kind, row.account_key or row.place_key or "", besides=row.id)

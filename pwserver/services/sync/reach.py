@@ -167,6 +167,8 @@ class Reacher:
         run = session.get_one(SyncRun, self.run_id, populate_existing=True)
         link = session.get_one(SyncLink, link_id, populate_existing=True)
         agent = session.get_one(SyncAgent, session.get_one(SyncChain, link.chain_id).agent_id, populate_existing=True)
+        if not credentials.may_reach(agent, link.machine):
+            return NotNow("not_on_list", blocked=True)
         ticked = run.kind == "override" and (run.scope is None or link.id in run.scope)
         ways = credentials.ways_to(session, link, agent, at, self.timing.busy_account)
         entry_id = session.scalar(select(SyncChain.entry_id).where(SyncChain.id == link.chain_id))
