@@ -539,3 +539,17 @@ def test_a_new_password_that_is_the_vaults_makes_no_second_version(synced: Play)
     assert told.value.field == "new"
     assert play.pending() is None
     assert play.open_runs() == []
+
+
+def test_a_link_left_unticked_is_not_sent_the_old_value_it_refused_again(synced: Play) -> None:
+    """A new password for the whole chain, LAB-02 left out on purpose: its old value was refused an hour ago."""
+    play = synced
+    play.world.outside(OTHER, "by hand", clock_back=False)
+    play.work(sync.request_test(play.olivia, play.entry()).id)
+    assert play.wrong_logons(OTHER) == 1
+    play.advance(3600)
+    form = sync.Approval([play.link("LAB-01").id], "new", "2 a.m.", new=Secret("third"))
+    play.work(sync.approve(play.olivia, play.entry(), form).id)
+    assert play.truth(PRIMARY) == "third"
+    assert play.link("LAB-02").state == "refused"
+    assert play.wrong_logons(OTHER) == 1
