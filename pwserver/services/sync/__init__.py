@@ -1,5 +1,6 @@
 """Synchronization as use cases: one function, one transaction, one audit line."""
 
+from pwserver.services.sync.approvals import Approval, approve
 from pwserver.services.sync.chains import (
     active_links,
     active_run,
@@ -18,9 +19,7 @@ from pwserver.services.sync.execute import execute
 from pwserver.services.sync.links import add_link, edit_link, move_link, remove_link, restore_link
 from pwserver.services.sync.preview import approve_plan, retest_plan
 from pwserver.services.sync.requests import (
-    Approval,
     adopt,
-    approve,
     cancel,
     correct,
     give_up,

@@ -1,4 +1,4 @@
-"""What people ask of a chain: change, correct, retest, test, adopt, approve, give up, cancel.
+"""What people ask of a chain: change, correct, retest, test, adopt, give up, cancel; to approve is in ``approvals``.
 
 Each is one transaction that commits the version, the run and the audit line together; the caller then nudges the
 queue. The caller has loaded the entry with the right it needs; what is dangerous is checked again here.
@@ -7,18 +7,15 @@ queue. The caller has loaded the entry with the right it needs; what is dangerou
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import scoped_session
 
-from pwserver.connectors.base import Credential
 from pwserver.core.errors import Conflict, Invalid
-from pwserver.core.secrets import Secret, bound_to, check_value
+from pwserver.core.secrets import Secret, check_value
 from pwserver.models import (
     AppUser,
     Entry,
@@ -31,11 +28,10 @@ from pwserver.models import (
     SyncRun,
 )
 from pwserver.services.audit import record
-from pwserver.services.keys import keyring
 from pwserver.services.sync import requeue
 from pwserver.services.sync.accounts import unlock_for_run
 from pwserver.services.sync.requeue import active_instruction, add_run, is_nowhere, outstanding_links, stage_id
-from pwserver.services.sync.status import is_configured, refresh, timing
+from pwserver.services.sync.status import is_configured, refresh
 from pwserver.services.transaction import now, write
 from pwserver.services.values import add_version, same_value, shift_stages
 from pwserver.sync.chain import COUNTING
@@ -44,7 +40,7 @@ Session = scoped_session[Any]
 
 UNDER_WAY = "A change is under way; this value was not saved. Wait for it to end, or give it up, then save again."
 NOTHING = "This is the password the vault has already: nothing to do."
-NOT_NEW = "This is the password the vault has already. To set it on the ticked links, choose to keep the vault's."
+
 
 
 def request_change(
@@ -54,13 +50,13 @@ def request_change(
     check_value(value)
     with write() as session:
         chain = _fresh(session, entry, row_version)
-        _refuse_same(session, entry, value)
+        refuse_same(session, entry, value)
         at = now()
         if chain is None or not chain.enabled:
             _save_only(session, actor, entry, value, chain)
             return None
         agent = session.get_one(SyncAgent, chain.agent_id)
-        for link in _links(session, chain.id):
+        for link in links_of(session, chain.id):
             if not is_configured(link, agent):
                 raise Invalid(
                     f"{link.machine} cannot be changed yet: it needs a linked credential. Give its agent one, or take "
@@ -70,7 +66,7 @@ def request_change(
         make_room(session, chain, at)
         base = stage_id(session, chain.id, "current")
         version = add_version(session, entry, value, stage="pending", origin="change", actor=actor)
-        run = _queue(session, actor, chain, "change", at, version_id=version.id, base_version_id=base)
+        run = queue_run(session, actor, chain, "change", at, version_id=version.id, base_version_id=base)
         record(session, actor, "password.change", entry=entry, facts={"run": run.number, "version": version.number})
         refresh(session, chain.id)
         return run
@@ -84,7 +80,7 @@ def correct(
     check_value(value)
     with write() as session:
         chain = _fresh(session, entry, row_version)
-        _refuse_same(session, entry, value)
+        refuse_same(session, entry, value)
         at = now()
         if chain is not None:
             make_room(session, chain, at)
@@ -95,14 +91,14 @@ def correct(
         requeue.value_was_edited(session, entry, at)
         if chain is None:
             return None
-        for link in _links(session, chain.id):
+        for link in links_of(session, chain.id):
             if link.id in link_ids and link.is_account:
                 session.add(LinkMaybe(link_id=link.id, version_id=version.id))
                 link.state, link.reason, link.next_try_at = "unknown", "corrected", None
                 link.tries, link.first_try_at = 0, None
         run = None
         if chain.enabled:
-            run = _queue(session, actor, chain, "correct", at, version_id=version.id)
+            run = queue_run(session, actor, chain, "correct", at, version_id=version.id)
         refresh(session, chain.id)
         return run
 
@@ -190,7 +186,7 @@ def give_up(actor: AppUser, entry: Entry) -> None:
             _end(session, run, "given_up", at)
         lay_aside(session, pending)
         current = stage_id(session, chain.id, "current")
-        for link in _links(session, chain.id):
+        for link in links_of(session, chain.id):
             came_from_change = link.state in ("refused", "unreachable", "skipped", "waiting", "blocked")
             if link.holds_version_id == current and came_from_change:
                 # Nothing of the change was applied here; whether it still holds what it held is for a test to say.
@@ -222,11 +218,11 @@ def cancel(actor: AppUser, run: SyncRun) -> None:
 def request_test(actor: AppUser | None, entry: Entry) -> SyncRun:
     """A test of the whole chain; a click while one is active shows that one."""
     with write() as session:
-        chain = _enabled(session, entry)
+        chain = enabled_chain(session, entry)
         there = _active_test(session, chain.id)
         if there is not None:
             return there
-        run = _queue(session, actor, chain, "test", now())
+        run = queue_run(session, actor, chain, "test", now())
         record(session, actor, "sync.test", entry=entry, facts={"run": run.number})
         refresh(session, chain.id)
         return run
@@ -238,7 +234,7 @@ def retest(actor: AppUser | None, entry: Entry) -> SyncRun:
     A second click while a run is active shows that run.
     """
     with write() as session:
-        chain = _enabled(session, entry)
+        chain = enabled_chain(session, entry)
         at = now()
         active = active_instruction(session, chain.id)
         if active is not None and active.kind == "correct" and active.state == "waiting":
@@ -259,10 +255,10 @@ def retest(actor: AppUser | None, entry: Entry) -> SyncRun:
         version = requeue.outstanding_version(session, chain.id)
         left = outstanding_links(session, chain.id, version)
         if left:
-            run = _queue(session, actor, chain, "change", at, version_id=version)
+            run = queue_run(session, actor, chain, "change", at, version_id=version)
         else:
-            wrong = [link.id for link in _links(session, chain.id) if needs_retest(link)]
-            run = _queue(session, actor, chain, "test", at, scope=wrong or None)
+            wrong = [link.id for link in links_of(session, chain.id) if needs_retest(link)]
+            run = queue_run(session, actor, chain, "test", at, scope=wrong or None)
         record(session, actor, "sync.retest", entry=entry, facts={"run": run.number})
         refresh(session, chain.id)
         return run
@@ -275,104 +271,23 @@ def needs_retest(link: SyncLink) -> bool:
 def adopt(actor: AppUser, entry: Entry, link_ids: Sequence[str]) -> SyncRun:
     """An Owner's run that writes the proved value into places whose stored copy cannot be read."""
     with write() as session:
-        chain = _enabled(session, entry)
-        places = [link.id for link in _links(session, chain.id) if link.id in link_ids and not link.is_account]
+        chain = enabled_chain(session, entry)
+        places = [link.id for link in links_of(session, chain.id) if link.id in link_ids and not link.is_account]
         if not places:
             raise Invalid("Choose at least one task or service to write.")
         at = now()
         make_room(session, chain, at)
         version = stage_id(session, chain.id, "current")
-        run = _queue(session, actor, chain, "adopt", at, version_id=version, scope=places)
+        run = queue_run(session, actor, chain, "adopt", at, version_id=version, scope=places)
         record(session, actor, "sync.adopt", entry=entry, facts={"run": run.number, "links": len(places)})
         refresh(session, chain.id)
         return run
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """The Approve form. ``value``: keep the vault's, finish the pending one, or a new one. ``credentials``: typed ones
-    by machine (case-folded); a machine without one uses its linked credential."""
-
-    link_ids: Sequence[str]
-    value: str
-    reason: str
-    new: Secret | None = None
-    unlock: bool = False
-    credentials: Mapping[str, Credential] = field(default_factory=dict)
-
-
-def approve(actor: AppUser, entry: Entry, form: Approval) -> SyncRun:
-    """Administrative override: one run with one-time credentials, sealed with it and gone when it ends."""
-    if not form.reason.strip():
-        raise Invalid("Say why, in a few words; the other owners read it in the history.", field="reason")
-    if form.value not in ("keep", "pending", "new"):
-        raise Invalid("Choose which password.", field="value_choice")
-    if form.value == "new":
-        check_value(form.new or Secret(""), field="new")
-    with write() as session:
-        chain = _enabled(session, entry)
-        if form.value == "new" and form.new is not None:
-            _refuse_same(session, entry, form.new, "new", NOT_NEW)
-        links = _links(session, chain.id)
-        ticked = [link for link in links if link.id in form.link_ids]
-        if not any(link.is_account for link in ticked) and form.value != "new":
-            raise Invalid("Tick at least one account to put right.", field="links")
-        at = now()
-        make_room(session, chain, at, approve=True, finish_pending=form.value == "pending")
-        pending = stage_id(session, chain.id, "pending")
-        whole = form.value != "keep"
-        if form.value == "pending" and pending is None:
-            raise Conflict("There is no pending change any more. Choose again.", field="value_choice")
-        if whole and not any(link.position == 0 for link in ticked) and form.value == "new":
-            pass  # Default Sync is healthy: it is changed the ordinary way, first
-        if form.value == "keep":
-            version_id = stage_id(session, chain.id, "current")
-        elif form.value == "pending":
-            version_id = pending
-        else:
-            assert form.new is not None
-            if pending is not None:
-                _replace_pending(session, pending)
-            version_id = add_version(session, entry, form.new, stage="pending", origin="override", actor=actor).id
-        scope = [link.id for link in ticked]
-        accounts = {link.id for link in ticked if link.is_account}
-        scope += [link.id for link in links if link.account_link_id in accounts and link.id not in scope]
-        run = _queue(
-            session, actor, chain, "override", at, version_id=version_id, scope=scope, whole_chain=whole,
-            unlock=form.unlock, note=form.reason.strip(),
-        )  # fmt: skip
-        _seal_credentials(session, run, form.credentials, at)
-        facts = {"run": run.number, "links": len(scope), "value": form.value, "reason": form.reason.strip()}
-        facts["credentials"] = [f"{machine}: {each.user_name}" for machine, each in sorted(form.credentials.items())]
-        record(session, actor, "sync.approve", entry=entry, facts=facts)
-        refresh(session, chain.id)
-        return run
-
-
-def _replace_pending(session: Session, pending: str) -> None:
-    """A pending value that some place has or may have stays known as old: those places still name it."""
-    version = session.get_one(EntryVersion, pending, populate_existing=True)
-    version.stage = "old" if version.first_sent_at else "discarded"
-    session.flush()
-
-
-def _seal_credentials(session: Session, run: SyncRun, typed: Mapping[str, Credential], at: datetime) -> None:
-    if not typed:
-        return
-    body = {
-        machine.casefold(): {"user_name": each.user_name, "secret": each.secret.open()}
-        for machine, each in typed.items()
-    }
-    sealed = keyring().seal(Secret(json.dumps(body)), bound_to("override", run.id, "sealed"))
-    expires = at + timedelta(seconds=timing().override_waiting)
-    session.add(Override(run_id=run.id, sealed=sealed.data, key_id=sealed.key_id, expires_at=expires))
-    session.flush()
-
-
 # -- shared
 
 
-def _queue(
+def queue_run(
     session: Session, actor: AppUser | None, chain: SyncChain, kind: str, at: datetime, **values: Any
 ) -> SyncRun:
     run = add_run(
@@ -394,7 +309,7 @@ def _chain(session: Session, entry: Entry) -> SyncChain | None:
     )
 
 
-def _enabled(session: Session, entry: Entry) -> SyncChain:
+def enabled_chain(session: Session, entry: Entry) -> SyncChain:
     chain = _chain(session, entry)
     if chain is None or not chain.enabled:
         raise Conflict("Synchronization is not enabled for this password.")
@@ -411,7 +326,7 @@ def _fresh(session: Session, entry: Entry, row_version: int | None) -> SyncChain
     return _chain(session, entry)
 
 
-def _refuse_same(
+def refuse_same(
     session: Session, entry: Entry, value: Secret, field: str = "value", words: str = NOTHING
 ) -> None:
     current = session.scalar(select(EntryVersion).filter_by(entry_id=entry.id, stage="current"))
@@ -419,7 +334,7 @@ def _refuse_same(
         raise Invalid(words, field=field)
 
 
-def _links(session: Session, chain_id: str) -> list[SyncLink]:
+def links_of(session: Session, chain_id: str) -> list[SyncLink]:
     return list(
         session.scalars(
             select(SyncLink)
