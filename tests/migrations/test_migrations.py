@@ -228,6 +228,7 @@ def test_sealed_rows_without_a_canary_start_nothing(app: Flask) -> None:
         keys.prove()
 
 
+@pytest.mark.breaks_invariants
 def test_a_sealed_value_moved_to_another_row_does_not_open(app: Flask) -> None:
     one, other, *_ = fill()
     with write() as session:
