@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 
 from pwserver import create_app
 from pwserver.config import Config
@@ -73,7 +75,25 @@ def email_of(name: str) -> str:
 def make_app(folder: Path, clock: Clock) -> Flask:
     app = create_app(Config(instance=folder, master_key=MASTER, testing=True, timing=FAST))
     app.config.update(CLOCK=clock, ARGON2=QUICK)
+    app.jinja_env.bytecode_cache = TEMPLATES
     return app
+
+
+class Compiled(BytecodeCache):
+    """Templates are compiled once for all the apps of this process, not once for each test."""
+
+    def __init__(self) -> None:
+        self.code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self.code:
+            bucket.bytecode_from_string(self.code[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self.code[bucket.key] = bucket.bytecode_to_string()
+
+
+TEMPLATES = Compiled()
 
 
 def dispose(app: Flask) -> None:

@@ -326,31 +326,50 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     return make_stage(Path(tmp_path_factory.mktemp("disasters")))
 
 
-@pytest.fixture
-def untouched(stage: Stage) -> Iterator[Play]:
-    """The scene before anything was tested."""
+@pytest.fixture(scope="session")
+def proved_stage(stage: Stage) -> Stage:
+    return stage.after(prove_all)
+
+
+@pytest.fixture(scope="session")
+def synced_stage(proved_stage: Stage) -> Stage:
+    return proved_stage.after(change_all)
+
+
+def prove_all(scene: Scene) -> None:
+    play = Play(scene)
+    play.pass_all()
+    play.advance(60)
+
+
+def change_all(scene: Scene) -> None:
+    play = Play(scene)
+    run = play.change("second")
+    play.work(run)
+    assert play.run(run).result == "done", [link.state for link in sync.active_links(play.chain())]
+    play.advance(3600)
+
+
+def playing(stage: Stage) -> Iterator[Play]:
     with stage.app.app_context():
-        play = Play(stage.restore())
-        yield play
+        yield Play(stage.restore())
         stage.app.config.pop("COMMIT_HOOK", None)
         db.session.remove()
 
 
 @pytest.fixture
-def play(untouched: Play) -> Play:
-    """Every link proved, and everything in sync but the places, which are written by the first change."""
-    untouched.pass_all()
-    untouched.advance(60)
-    untouched.sent.clear()
-    return untouched
+def untouched(stage: Stage) -> Iterator[Play]:
+    """The scene before anything was tested."""
+    yield from playing(stage)
 
 
 @pytest.fixture
-def synced(play: Play) -> Play:
+def play(proved_stage: Stage) -> Iterator[Play]:
+    """Every link proved, and everything in sync but the places, which are written by the first change."""
+    yield from playing(proved_stage)
+
+
+@pytest.fixture
+def synced(synced_stage: Stage) -> Iterator[Play]:
     """After one clean change: all places hold *second*."""
-    run = play.change("second")
-    play.work(run)
-    assert play.run(run).result == "done", [link.state for link in sync.active_links(play.chain())]
-    play.advance(3600)
-    play.sent.clear()
-    return play
+    yield from playing(synced_stage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -149,6 +150,13 @@ class Stage:
         self.app.config["CLOCK"] = lambda: world.now
         return replace(self.scene, world=world)
 
+    def after(self, act: Callable[[Scene], None]) -> Stage:
+        """The stage that others start from when this was played once."""
+        with self.app.app_context():
+            scene = self.restore()
+            act(scene)
+            return _keep(scene)
+
 
 def make_stage(folder: Path, timing: Timing = EXACT) -> Stage:
     app = make_app(folder, timing)
@@ -158,12 +166,13 @@ def make_stage(folder: Path, timing: Timing = EXACT) -> Stage:
 
 def proved(stage: Stage) -> Stage:
     """The same stage after its first tests: every account was proved."""
-    with stage.app.app_context():
-        scene = stage.restore()
+
+    def first_tests(scene: Scene) -> None:
         for run_id in db.session.scalars(select(SyncRun.id).order_by(SyncRun.number)).all():
             assert sync.execute(run_id, "worker", scene.connect)
         assert set(db.session.scalars(select(SyncChain.status))) <= {"in_sync", "pending_sync"}
-        return _keep(scene)
+
+    return stage.after(first_tests)
 
 
 def _keep(scene: Scene) -> Stage:
