@@ -9,7 +9,7 @@ from pwserver.core.states import LinkState
 from pwserver.sync import settle
 from pwserver.sync.attempts import SETTLING, Attempts
 from pwserver.sync.chain import After, Link, RunKind, Step
-from pwserver.sync.ports import Attempt, Target
+from pwserver.sync.ports import Attempt
 
 SELF_RETRIED = frozenset({Answer.UNREACHABLE, Answer.UNKNOWN})
 
@@ -100,26 +100,33 @@ class Probes(Attempts):
         return chosen or link.state not in (LinkState.REFUSED, LinkState.BLOCKED)
 
     def _test_account(self, link: Link) -> None:
+        """Reading costs nothing, so it needs no try of the budget; a logon follows only when that cannot tell."""
         version = link.base
         assert version is not None
-        unmoved: list[bool] = []
-
-        def ask(target: Target, attempt: Attempt) -> Outcome:
-            if not self._logon_is_due(link):
-                read = target.ask(attempt, "read")
-                if read.answer != Answer.APPLIED or read.evidence is None:
-                    return read
-                if settle.stamp_tells(link, read.evidence.stamp):
-                    unmoved.append(True)
-                    return read
-            return target.ask(attempt, "verify", new=version)
+        if not self._logon_is_due(link):
+            if not self._has_moved(link, version):
+                return
+            link = self.plan.link(link.id)
 
         def after(attempt: Attempt, outcome: Outcome, now: datetime) -> After:
-            if unmoved and outcome.evidence:
-                return settle.after_unmoved(link, outcome.evidence, now)
             return settle.after_test(link, version, outcome, now, self.timing)
 
-        self._attempt(link, Step.TEST, after, ask, version=version)
+        self._attempt(link, Step.TEST, after, "verify", version=version)
+
+    def _has_moved(self, link: Link, version: str) -> bool:
+        """Reads the last-set stamp. False: it has not moved since the last proof, or nothing was read."""
+        moved: list[bool] = []
+
+        def after(attempt: Attempt, outcome: Outcome, now: datetime) -> After:
+            if outcome.answer != Answer.APPLIED or outcome.evidence is None:
+                return settle.after_test(link, version, outcome, now, self.timing)
+            if settle.stamp_tells(link, outcome.evidence.stamp):
+                return settle.after_unmoved(link, outcome.evidence, now)
+            moved.append(True)
+            return After(link.state, link.reason, next_try_at=link.next_try_at)
+
+        self._attempt(link, Step.TEST, after, "read")
+        return bool(moved)
 
     def _logon_is_due(self, link: Link) -> bool:
         proof = link.proof
@@ -137,4 +144,4 @@ class Probes(Attempts):
         def after(attempt: Attempt, outcome: Outcome, now: datetime) -> After:
             return settle.after_place_test(link, account, version, outcome, now, self.timing)
 
-        self._attempt(link, Step.TEST, after, "read", version=version)
+        self._attempt(link, Step.TEST, after, "read")

@@ -14,6 +14,7 @@ from pwserver.services import agent_test, sync
 from pwserver.services.sync import accounts, answers
 from pwserver.services.transaction import write
 from tests.disasters.conftest import FIRST, OTHER, PRIMARY, Play
+from tests.sync.build import Stage
 
 OTHER_KEY = "lab-02#administrator"
 
@@ -354,3 +355,31 @@ def test_another_login_in_place_of_the_refused_one_releases_what_waits(synced: P
 
 
 LOGIN = "LAB-01\\svc-psrv"
+
+
+def test_reading_waits_for_no_budget(synced: Play) -> None:
+    """A try was spent a minute ago; whether anything moved is read all the same, and that makes no logon."""
+    play = synced
+    with write() as session:
+        accounts.reserve(session, OTHER_KEY, "spent a minute ago", play.world.now)
+    play.advance(60)
+    play.work(sync.request_test(play.olivia, play.entry()).id)
+    assert {link.state for link in sync.active_links(play.chain())} == {"in_sync"}
+    assert play.open_runs() == []
+    assert not any(sent.method == "verify" for sent in play.sent)
+
+
+def test_a_worker_that_dies_between_reading_and_logging_on_leaves_the_link_untested(
+    synced: Play, synced_stage: Stage
+) -> None:
+    """LAB-02's stamp moved. After whatever commit the worker dies, the next one logs on, once, and finds it out."""
+    for commit in range(12):
+        play = Play(synced_stage.restore())
+        play.world.outside(OTHER, "by hand", clock_back=False)
+        play.advance(23 * 3600)
+        play.tick()  # the daily test: nobody clicked
+        (test,) = [each for each in play.open_runs() if play.run(each).chain_id == play.chain().id]
+        play.work(test, crash=(commit, "after"))
+        play.settle()
+        assert play.link("LAB-02").state == "refused", commit
+        assert play.wrong_logons(OTHER) == 1, commit

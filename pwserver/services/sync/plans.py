@@ -132,7 +132,7 @@ def to_link(
     since = row.proved_at
     open_writes = [each for each in unknowns if each.version_id in maybe and (not since or each.intent_at >= since)]
     ends = [attempt.hard_deadline + timedelta(seconds=timing.dead_wait) for attempt in open_writes]
-    steps = [attempt for attempt in tried if attempt.step != "prove"]
+    steps = [attempt for attempt in tried if attempt.step != "prove" and not _wants_a_logon(attempt, row)]
     last = steps[-1] if steps else None
     # A probe that found neither value leaves the link refused: a person decides, this run does not try on.
     settled = last is not None and last.step == "probe" and not maybe and row.state != "refused"
@@ -174,9 +174,16 @@ def _asked(row: SyncLink, run: SyncRun, steps: Sequence[LinkAttempt]) -> bool:
     return all(attempt.intent_at < run.clicked_at for attempt in steps if _may_cost(attempt))
 
 
+def _wants_a_logon(attempt: LinkAttempt, row: SyncLink) -> bool:
+    """A test that read a moved stamp, and whose worker did not live to log on: the link is not tested yet."""
+    if attempt.step != "test" or attempt.version_id is not None or not row.is_account:
+        return False
+    return attempt.outcome == "applied" and (row.proved_at is None or row.proved_at < attempt.intent_at)
+
+
 def _may_cost(attempt: LinkAttempt) -> bool:
-    """Reading before a probe's logon costs nothing, so it does not use a person's click up."""
-    return attempt.step != "probe" or attempt.version_id is not None
+    """Reading before a logon costs nothing, so it does not use a person's click up."""
+    return attempt.step not in ("probe", "test") or attempt.version_id is not None
 
 
 def _proof(row: SyncLink) -> Proof | None:

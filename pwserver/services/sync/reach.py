@@ -76,7 +76,7 @@ class Bound:
         """The tries an attempt may cost. A reset has no old value that could be refused."""
         key = self.account_key
         tries = []
-        reads_only = step == Step.PROBE and version is None
+        reads_only = step in (Step.PROBE, Step.TEST) and version is None
         if step in (Step.TEST, Step.CHANGE, Step.RESET, Step.SET, Step.PROBE) and not reads_only:
             value = old if step == Step.CHANGE else None if step == Step.RESET else version
             tries.append(Try(Key.TARGET, key, digests_of(key, value) if value else (), value))
