@@ -86,6 +86,9 @@ class Link:
     """Versions with the very value of its base (by digest), the base among them: the same value saved again."""
     asked: bool
     """A person clicked, and it was not tried since: it is due, and may spend a second try."""
+    meant: bool
+    """The click was for this very link: what it refused before may be sent once more. An approval means what was
+    ticked; the rest of its chain is only carried along."""
 
     @property
     def base(self) -> str | None:

@@ -14,6 +14,7 @@ from pwserver.models import Event, Override, SyncLink, SyncRun
 from pwserver.services import sync
 from pwserver.services.transaction import write
 from tests.disasters.conftest import DEAD, FIRST, OTHER, PRIMARY, Play
+from tests.disasters.test_lockout import OTHER_KEY
 
 DAY = 24 * 3600
 
@@ -553,3 +554,15 @@ def test_a_link_left_unticked_is_not_sent_the_old_value_it_refused_again(synced:
     assert play.truth(PRIMARY) == "third"
     assert play.link("LAB-02").state == "refused"
     assert play.wrong_logons(OTHER) == 1
+
+
+def test_links_carried_along_by_an_approval_have_the_click_of_who_approved(synced: Play) -> None:
+    """LAB-02 was put right minutes after a wrong logon; a new password for the whole chain reaches it, too."""
+    play = synced
+    hand_changed(play)
+    play.work(play.approve("LAB-02", typed="our login"))
+    assert play.tries(OTHER_KEY) == 1
+    play.advance(60)
+    form = sync.Approval([play.link("LAB-01").id], "new", "2 a.m.", new=Secret("third"))
+    play.work(sync.approve(play.olivia, play.entry(), form).id)
+    assert (play.truth(PRIMARY), play.truth(OTHER)) == ("third", "third")

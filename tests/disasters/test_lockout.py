@@ -383,3 +383,20 @@ def test_a_worker_that_dies_between_reading_and_logging_on_leaves_the_link_untes
         play.settle()
         assert play.link("LAB-02").state == "refused", commit
         assert play.wrong_logons(OTHER) == 1, commit
+
+
+def test_a_click_is_one_try_of_a_blocked_link_also_while_its_run_waits_for_others(synced: Play) -> None:
+    """LAB-01 is off, so the test goes on by itself; LAB-02, whose login was refused, is not asked each time."""
+    play = synced
+    play.world.off.add("LAB-01")
+    play.world.outside("LAB-02\\lab-adm", "by hand", clock_back=False)
+    play.work(sync.request_test(play.olivia, play.entry()).id)
+    assert play.link("LAB-02").state == "blocked"
+    for _ in range(30):
+        play.advance(60)
+        play.tick()
+        play.pass_all()
+    assert play.open_runs() != []
+    tried = [attempt for attempt in play.attempts(play.link("LAB-02")) if attempt.outcome == "blocked"]
+    assert len(tried) == 1
+    assert play.wrong_logons("LAB-02\\lab-adm") == 1

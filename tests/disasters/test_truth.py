@@ -299,7 +299,7 @@ def _bare_link() -> settle.Link:
         id="l", position=0, is_account=True, settings_rev=1, account_link=None, holds="v1", starts_from="v1", maybe=(),
         state=LinkState.IN_SYNC, reason="", next_try_at=None, first_try_at=None, tries=0, proof=None, written_rev=None,
         restart_pending=False, restarts=False, settle_at=None, unknown_since=None, last=None, proved=None, asked=False,
-        restarted=False, twins=frozenset(),
+        restarted=False, twins=frozenset(), meant=True,
     )  # fmt: skip
 
 

@@ -63,6 +63,7 @@ def changed_outside(story: Story) -> str:
     for _ in range(2):  # the second test leaves alone what was refused
         story.open_chain()
         story.press("Test now")
+        story.at_rest()
         story.await_chain("Out of Sync", says=f"{len(REST)} of {len(MACHINES)}, {OUTSIDE} refused")
         story.says(OUTSIDE, "Refused", "refused the vault's password for Administrator", "not tried again by itself")
         assert spent(story, before) == {f"{OUTSIDE}: Administrator": 1}, f"wrong logons: {spent(story, before)}"

@@ -132,6 +132,7 @@ def to_link(
     since = row.proved_at
     open_writes = [each for each in unknowns if each.version_id in maybe and (not since or each.intent_at >= since)]
     ends = [attempt.hard_deadline + timedelta(seconds=timing.dead_wait) for attempt in open_writes]
+    clicked = run.clicked_at
     steps = [attempt for attempt in tried if attempt.step != "prove" and not _wants_a_logon(attempt, row)]
     last = steps[-1] if steps else None
     # A probe that found neither value leaves the link refused: a person decides, this run does not try on.
@@ -162,16 +163,9 @@ def to_link(
         last=Answer(last.outcome) if last and last.outcome and not settled else None,
         proved=Answer(proved[-1].outcome) if proved and proved[-1].outcome else None,
         twins=frozenset(),
-        asked=_asked(row, run, steps),
+        asked=clicked is not None and all(attempt.intent_at < clicked for attempt in steps if _may_cost(attempt)),
+        meant=run.kind != "override" or run.scope is None or row.id in run.scope,
     )
-
-
-def _asked(row: SyncLink, run: SyncRun, steps: Sequence[LinkAttempt]) -> bool:
-    """Whether a person's click asks for a try of this very link, not used up yet. Who approves asks for what they
-    ticked; the rest of the chain goes by itself, so that what a machine refused is not sent to it again."""
-    if run.clicked_at is None or (run.kind == "override" and run.scope is not None and row.id not in run.scope):
-        return False
-    return all(attempt.intent_at < run.clicked_at for attempt in steps if _may_cost(attempt))
 
 
 def _wants_a_logon(attempt: LinkAttempt, row: SyncLink) -> bool:
@@ -182,8 +176,8 @@ def _wants_a_logon(attempt: LinkAttempt, row: SyncLink) -> bool:
 
 
 def _may_cost(attempt: LinkAttempt) -> bool:
-    """Reading before a logon costs nothing, so it does not use a person's click up."""
-    return attempt.step not in ("probe", "test") or attempt.version_id is not None
+    """Reading before a probe's logon costs nothing, so it does not use a person's click up."""
+    return attempt.step != "probe" or attempt.version_id is not None
 
 
 def _proof(row: SyncLink) -> Proof | None:

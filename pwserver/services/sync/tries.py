@@ -73,7 +73,7 @@ def _refused(session: Session, run_id: str, link: Link, each: Try, at: datetime)
     if each.role != Key.TARGET:
         again = _tested_again(session, run_id, link, refusal.at)
         return None if again else Denied(Why.LOGIN_REFUSED, refusal.reason)
-    if link.asked:
+    if link.asked and link.meant:
         return None
     sent = accounts.was_sent_since(session, link.id, each.version, link.unknown_since or at)
     return Denied(Why.REFUSED_BEFORE, refusal.reason, since_sent=sent)
