@@ -18,7 +18,7 @@ GOOD = frozenset({LinkState.IN_SYNC, LinkState.UPDATED})
 WRITING = ("change", "override", "adopt")
 
 
-def active_run(session: Session, chain_id: str) -> SyncRun | None:
+def run_to_show(session: Session, chain_id: str) -> SyncRun | None:
     """What runs now; else the instruction that waits, else the test."""
     runs = session.scalars(select(SyncRun).where(SyncRun.chain_id == chain_id, SyncRun.state.in_(ACTIVE))).all()
     return min(runs, key=lambda run: (run.state != "running", run.kind == "test"), default=None)
@@ -48,7 +48,7 @@ def link_counts(session: Session, chain_ids: Sequence[str]) -> dict[str, tuple[i
             .where(SyncRun.state == "running")
         )
     )
-    goals = {chain: goal_of(session, chain, active_run(session, chain)) for chain in chain_ids}
+    goals = {chain: goal_of(session, chain, run_to_show(session, chain)) for chain in chain_ids}
     found: dict[str, tuple[int, int]] = {}
     for link, chain, state, holds in rows:
         links, done = found.get(chain, (0, 0))

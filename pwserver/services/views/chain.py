@@ -15,7 +15,7 @@ from pwserver.extensions import db
 from pwserver.models import Entry, EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services.sync import requeue
 from pwserver.services.sync.chains import why_at_rest
-from pwserver.services.sync.counts import WRITING, active_run, goal_of
+from pwserver.services.sync.counts import WRITING, goal_of, run_to_show
 from pwserver.services.transaction import now
 from pwserver.services.views.links import Around, LinkView, link_view
 from pwserver.services.views.said import Said, counted, named, say
@@ -175,7 +175,7 @@ def read_chain(entry: Entry, run: SyncRun | None = None) -> ChainView | None:
     links = session.scalars(
         select(SyncLink).where(SyncLink.chain_id == chain.id, SyncLink.active).order_by(SyncLink.position, SyncLink.id)
     ).all()
-    active = active_run(session, chain.id)
+    active = run_to_show(session, chain.id)
     shown = run or active
     around = _around(chain, links, active, shown, at)
     views = [link_view(link, around) for link in links]

@@ -35,8 +35,11 @@ def check(session: Session, at: datetime, recheck_lag: timedelta) -> Iterator[Vi
 def _chain(session: Session, chain: SyncChain) -> Iterator[str]:
     if not chain.enabled:
         yield "synchronization is not enabled"
-    if session.scalar(select(SyncAgent.state).where(SyncAgent.id == chain.agent_id)) != "approved":
+    agent = session.execute(select(SyncAgent.state, SyncAgent.pin).where(SyncAgent.id == chain.agent_id)).one()
+    if agent.state != "approved":
         yield "its agent is not approved"
+    if agent.pin != chain.agent_pin:
+        yield "no owner has confirmed the certificate of its agent"
     active = select(SyncRun.number).where(SyncRun.chain_id == chain.id, SyncRun.state.in_(("queued", "running")))
     for number in session.scalars(active):
         yield f"run {number} has not ended"
