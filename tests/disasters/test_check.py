@@ -331,7 +331,11 @@ NOT_GREEN = {
         "UPDATE sync_chain SET enabled = 0 WHERE id IN (SELECT chain_id FROM sync_link WHERE machine = 'LAB-03')",
         "synchronization is not enabled",
     ),
-    "certificate": ("UPDATE sync_agent SET pin = 'another'", "no owner has confirmed the certificate of its agent"),
+    "certificate": (
+        "UPDATE sync_chain SET agent_pin = 'another' WHERE id IN (SELECT chain_id FROM sync_link WHERE machine ="
+        " 'LAB-03')",
+        "no owner has confirmed the certificate of its agent",
+    ),
     "run": (
         "UPDATE sync_run SET state = 'queued' WHERE kind = 'test' AND chain_id IN (SELECT chain_id FROM sync_link"
         " WHERE machine = 'LAB-03')",
