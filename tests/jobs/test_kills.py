@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ def test_whatever_is_killed_the_truth_and_the_vault_agree(
 ) -> None:
     found = kill_all(instance, spawn)
     assert found["kills"] == found["open"] == len(VICTIMS) >= 10
-    assert good(found), found
+    assert good(found), json.dumps(found)
 
 
 def test_everything_there_is_is_killed_and_every_kind_of_target_is_being_written_meanwhile() -> None:
