@@ -141,6 +141,7 @@ def _settle(
         refresh_chains(session, row)
         if outcome.answer == Answer.APPLIED:  # repaired, or another login in its place
             requeue.requeue_waiting_for(session, key, at)
+            requeue.carry_on(session, row, at)
 
 
 def _keep(row: SyncAgent, outcome: Outcome, login: str, at: datetime) -> None:

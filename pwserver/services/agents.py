@@ -21,6 +21,7 @@ from pwserver.models import AgentScope, AppUser, Entry, Membership, SyncAgent, S
 from pwserver.services import agent_rules, entries, vaults
 from pwserver.services.audit import record
 from pwserver.services.sync.credentials import is_usable
+from pwserver.services.sync.requeue import carry_on
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
 from pwserver.services.values import AnySession
@@ -301,6 +302,8 @@ def _set_state(session: AnySession, actor: AppUser | None, row: SyncAgent, state
     record(session, actor, f"agent.{state}", subject=row.name)
     session.flush()
     refresh_chains(session, row)
+    if state == "approved":
+        carry_on(session, row, now())  # type: ignore[arg-type]  # a scoped session everywhere
 
 
 def _remove(session: AnySession, actor: AppUser, row: SyncAgent, verb: str) -> None:

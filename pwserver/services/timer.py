@@ -11,7 +11,7 @@ from sqlalchemy.orm import scoped_session
 from pwserver.extensions import db
 from pwserver.models import Override, SyncAgent, SyncChain, SyncRun
 from pwserver.services.sync.accounts import unlock_for_run
-from pwserver.services.sync.requeue import queue_test
+from pwserver.services.sync.requeue import follow_up, queue_test
 from pwserver.services.sync.status import next_test, refresh, timing
 from pwserver.services.transaction import end_read, now, write
 
@@ -92,6 +92,8 @@ def _expire_overrides() -> None:
             if run.state in ("queued", "waiting"):
                 run.state, run.result, run.finished_at = "done", "expired", at
                 unlock_for_run(session, run_id)
+                session.flush()
+                follow_up(session, run, at)
             elif run.state == "running" and run.cancel_at is None:
                 run.cancel_at, run.result = at, "expired"  # it never goes on with other credentials in their place
             refresh(session, run.chain_id)

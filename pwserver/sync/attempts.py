@@ -26,6 +26,8 @@ class Attempts:
     def __init__(self, journal: Journal, timing: Timing) -> None:
         self.journal, self.timing = journal, timing
         self.plan = journal.plan()
+        self.known = frozenset(link.id for link in self.plan.links)
+        """A link that is added during this pass is tested first, not changed by it (rule 34)."""
         self.reached: set[str] = set()
 
     def _attempt(

@@ -93,7 +93,7 @@ class Walk(Probes):
         for stale in links:
             self._gate()
             link = self.plan.link(stale.id)
-            if not self._is_ours(link):
+            if not self._is_ours(link) or link.id not in self.known:
                 continue
             if link.is_account:
                 self._account(link)
@@ -175,7 +175,7 @@ class Walk(Probes):
         did not live to see the end of: no service is restarted twice by one run (rules 10 and 21)."""
         for link in self.plan.dependents:
             link = self.plan.link(link.id)
-            if not (link.restarts and link.restart_pending and link.has(self.plan.version)):
+            if not (link.restarts and link.restart_pending and link.has(self.plan.version) and link.id in self.known):
                 continue
             if link.restarted:
                 return
@@ -252,12 +252,12 @@ class Walk(Probes):
         if plan.kind == RunKind.OVERRIDE:
             waits = plan.is_ticked(link) and link.reason in (SETTLING, Why.BUSY) and not plan.stopped
             return link.next_try_at if waits else None
+        if plan.kind == RunKind.TEST:
+            return link.next_try_at if self._testable(link) and not plan.stopped else None
         if link.maybe and link.is_account:
             return link.next_try_at
         if plan.stopped or plan.kind == RunKind.CORRECT:
             return None
-        if plan.kind == RunKind.TEST:
-            return link.next_try_at if self._testable(link) else None
         return None if link.has(plan.version) else link.next_try_at
 
     def _result(self) -> str:

@@ -41,7 +41,7 @@ from pwserver.services.sync.checks import (
 )
 from pwserver.services.sync.credentials import is_usable, serves
 from pwserver.services.sync.links import meet_anew, new_link
-from pwserver.services.sync.requeue import due_again, queue_test, stage_id
+from pwserver.services.sync.requeue import due_again, queue_test, stage_id, supersede_test
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
 
@@ -94,7 +94,9 @@ def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "conti
             session.flush()
             _add_primary(session, chain, entry, agent, current)
         else:
-            chain.enabled, chain.agent_id, chain.agent_pin, chain.on_failure = True, agent.id, agent.pin, on_failure
+            if chain.agent_id != agent.id:
+                chain.agent_pin = agent.pin  # the same agent with another certificate waits to be confirmed (rule 34)
+            chain.enabled, chain.agent_id, chain.on_failure = True, agent.id, on_failure
             chain.revision += 1
             links = links_in_force(session, chain)
             for link in links:
@@ -104,9 +106,10 @@ def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "conti
                     link.starts_from_version_id = current
             # Each by name, and at a person's wish: what was refused or blocked before is tested anew, too.
             asked = {"scope": [link.id for link in links], "clicked_at": at}
+            supersede_test(session, chain.id, at)
         check_cycles(session, chain, agent)
         queue_test(session, chain.id, at, requested_by=actor.id, **asked)
-        record(session, actor, "sync.enabled", entry=entry, facts={"agent": agent.name})
+        record(session, actor, "sync.enabled", entry=entry, facts={"agent": agent.name, "pin": chain.agent_pin})
         refresh(session, chain.id)
         return chain
 

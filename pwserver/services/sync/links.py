@@ -29,7 +29,7 @@ from pwserver.services.sync.checks import (
     said,
     target_of,
 )
-from pwserver.services.sync.requeue import OUR_LOGIN, due_again, queue_test, stage_id
+from pwserver.services.sync.requeue import OUR_LOGIN, due_again, queue_test, release, stage_id
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
 
@@ -115,7 +115,7 @@ def edit_link(
             released = row.linked_entry_id != linked_entry_id and row.state == "blocked" and row.reason in OUR_LOGIN
             row.settings, row.linked_entry_id, row.reset_allowed = stored, linked_entry_id, reset_allowed
             if released:  # another credential is an edit: what the refused one stopped is due again (rule 23)
-                row.state, row.reason, row.reason_text, row.reason_code, row.next_try_at = "waiting", "", "", "", now()
+                release(session, row, now())
             meet_anew(row)
             saved = row
         else:
@@ -169,16 +169,20 @@ def restore_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
             return
         if not row.is_account and not session.get_one(SyncLink, row.account_link_id).active:
             raise Invalid("Its account is no longer in this chain. Add the account first.")
-        check_reach(row.kind, row.machine, session.get_one(SyncAgent, chain.agent_id))
+        agent = session.get_one(SyncAgent, chain.agent_id)
+        check_reach(row.kind, row.machine, agent)
+        check_lent(session, actor, row.linked_entry_id)
         if row.account_key:
             row.account_key = key_of(session, row.account_key)  # its target may have told who it is meanwhile
         refuse_second(session, row.kind, row.account_key or row.place_key or "", besides=row.id)
-        row.active = True
+        row.active, row.state_since = True, now()
+        session.flush()
+        check_cycles(session, chain, agent)
         row.position = (
             max((each.position for each in links_in_force(session, chain) if each.id != row.id), default=0) + 1
         )
         chain.revision += 1
-        queue_test(session, chain.id, now(), requested_by=actor.id)
+        due_again(session, chain.id, now())  # what it may hold is asked; what it did not get is carried on
         record(session, actor, "sync.link_restored", entry=entry, facts=said(row))
         refresh(session, chain.id)
 

@@ -163,6 +163,7 @@ def _end(session: Session, run: SyncRun, result: str, at: datetime) -> None:
     unlock_for_run(session, run.id)
     session.flush()
     if run.kind != "test" and result != "superseded":
+        requeue.probe_left(session, run, at)
         requeue.take_up_test(session, run.chain_id, at)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
@@ -11,7 +11,9 @@ from sqlalchemy.orm import scoped_session
 
 from pwserver.models import Entry, EntryVersion, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
 from pwserver.services.sync.accounts import key_of_login
-from pwserver.services.sync.status import refresh
+from pwserver.services.sync.credentials import serves
+from pwserver.services.sync.status import refresh, timing
+from pwserver.sync.settle import GIVEN_UP
 
 Session = scoped_session[Any]
 
@@ -98,15 +100,51 @@ def queue_outstanding(session: Session, chain_id: str, at: datetime, due: dateti
 
 
 def follow_up(session: Session, run: SyncRun, at: datetime) -> None:
-    """What an override left silent or unknown is taken up by an ordinary run, which never sees its credentials; so are
-    places that were skipped until a test proved their account."""
+    """What has to go on by itself after a run: nothing waits that nobody will ever take up.
+
+    What an override left silent or unknown is carried on by an ordinary run, which never sees its credentials; so are
+    places that were skipped until a test proved their account, and links that were added meanwhile.
+    """
     if run.kind == "test":
         _carry_on_skipped(session, run, at)
+        if run.result == "cancelled" and active_instruction(session, run.chain_id) is None:
+            take_up_test(session, run.chain_id, at)
         _test_added(session, run, at)
-    else:
-        take_up_test(session, run.chain_id, at)
-    if run.kind != "override" or run.result == "cancelled":
         return
+    if run.kind == "override" and run.result != "cancelled":
+        _carry_on_override(session, run, at)
+    elif run.result in ("done", "left") and _added(session, run):
+        queue_outstanding(session, run.chain_id, at, at)
+        _test_added(session, run, at)
+    probe_left(session, run, at)
+    take_up_test(session, run.chain_id, at)
+
+
+def probe_left(session: Session, run: SyncRun, at: datetime) -> None:
+    """An account that may hold two values always has a run that will ask it, whatever became of the one that wrote it.
+    That run only asks; what a person cancelled is not carried on."""
+    if active_instruction(session, run.chain_id) is not None or (run.kind == "correct" and run.result != "errored"):
+        return
+    links = session.scalars(
+        select(SyncLink).where(
+            SyncLink.chain_id == run.chain_id,
+            SyncLink.active,
+            SyncLink.is_account,
+            (SyncLink.state == "unknown") | (SyncLink.reason == "override_refused"),
+            SyncLink.reason != GIVEN_UP,
+            select(LinkMaybe.version_id).where(LinkMaybe.link_id == SyncLink.id).exists(),
+        )
+    ).all()
+    if not links:
+        return
+    due = max(min((link.next_try_at for link in links if link.next_try_at), default=at), at)
+    if run.result == "errored":  # an error of ours would only be met again
+        due = at + timedelta(seconds=timing().retry.every)
+    version = outstanding_version(session, run.chain_id)
+    add_run(session, run.chain_id, "correct", version_id=version, requested_at=at, due_at=due)
+
+
+def _carry_on_override(session: Session, run: SyncRun, at: datetime) -> None:
     version = outstanding_version(session, run.chain_id)
     left = outstanding_links(session, run.chain_id, version)
     retried = [link for link in left if link.state in ("unknown", "unreachable")]
@@ -127,14 +165,17 @@ def _untested(session: Session, chain_id: str) -> list[SyncLink]:
     )  # fmt: skip
 
 
+def _added(session: Session, run: SyncRun) -> list[str]:
+    """The links that were added while this run was walking."""
+    began = run.started_at
+    if began is None or run.result in ("disabled", "agent_disabled"):
+        return []
+    return [link.id for link in _untested(session, run.chain_id) if link.state_since and link.state_since > began]
+
+
 def _test_added(session: Session, run: SyncRun, at: datetime) -> None:
-    """Links that were added while this test was walking get one of their own (rule 34)."""
-    if run.started_at is None or run.result in ("disabled", "agent_disabled"):
-        return
-    added = [
-        link.id for link in _untested(session, run.chain_id) if link.state_since and link.state_since > run.started_at
-    ]
-    if added:
+    """They get a test of their own (rule 34)."""
+    if added := _added(session, run):
         queue_test(session, run.chain_id, at, scope=added)
 
 
@@ -204,12 +245,27 @@ def _requeue(session: Session, is_meant: Callable[[SyncLink, SyncAgent], bool], 
     chains = set()
     for link, agent in blocked:
         if is_meant(link, agent):
-            link.state, link.reason, link.next_try_at = "waiting", "", at
+            release(session, link, at)
             chains.add(link.chain_id)
     session.flush()
     for chain_id in sorted(chains):
         due_again(session, chain_id, at)
         refresh(session, chain_id)
+
+
+def carry_on(session: Session, agent: SyncAgent, at: datetime) -> None:
+    """An agent may be used again: what its chains have outstanding is due."""
+    chains = select(SyncChain).where(SyncChain.agent_id == agent.id, SyncChain.enabled)
+    for chain in session.scalars(chains.execution_options(populate_existing=True)).all():
+        if serves(agent, chain) and queue_outstanding(session, chain.id, at, at) is not None:
+            refresh(session, chain.id)
+
+
+def release(session: Session, link: SyncLink, at: datetime) -> None:
+    """A link that our refused login had stopped is due again; what may hold two values stays unknown (rule 18)."""
+    doubtful = session.scalar(select(LinkMaybe.version_id).where(LinkMaybe.link_id == link.id).limit(1)) is not None
+    link.state, link.reason, link.next_try_at = "unknown" if doubtful else "waiting", "", at
+    link.reason_text = link.reason_code = ""
 
 
 def due_again(session: Session, chain_id: str, at: datetime) -> None:
@@ -221,6 +277,14 @@ def due_again(session: Session, chain_id: str, at: datetime) -> None:
         queue_test(session, chain_id, at)
 
 
+def supersede_test(session: Session, chain_id: str, at: datetime) -> None:
+    """A test that waits, or has not begun, gives way to a newer one."""
+    idle = (SyncRun.chain_id == chain_id, SyncRun.kind == "test", SyncRun.state.in_(("queued", "waiting")))
+    for run in session.scalars(select(SyncRun).where(*idle)):
+        run.state, run.result, run.finished_at = "done", "superseded", at
+    session.flush()
+
+
 def queue_test(session: Session, chain_id: str, at: datetime, **values: Any) -> SyncRun | None:
     """Queues a test unless one is there already; one of chosen links that has not begun takes these in, too."""
     there = session.scalar(
@@ -230,6 +294,8 @@ def queue_test(session: Session, chain_id: str, at: datetime, **values: Any) -> 
         if there.scope is not None and there.state != "running":
             more = values.get("scope") or [link.id for link in _untested(session, chain_id)]
             there.scope = list(dict.fromkeys([*there.scope, *more]))
+        if there.state == "waiting":  # for a machine that is off; the others do not wait with it
+            there.due_at, there.nudged_at = min(there.due_at, values.get("due_at", at)), None
         return None
     values = {"due_at": at} | values
     return add_run(session, chain_id, "test", requested_at=at, **values)

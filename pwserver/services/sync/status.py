@@ -242,8 +242,14 @@ def _incident(session: Session, chain: SyncChain, status: Status, facts: Facts, 
             found.kind, found.mail_due_at = kind, at
         return
     over = {Status.IN_SYNC: "in_sync", Status.PENDING_SYNC: "pending", Status.NOT_SYNCED: "disabled"}
-    if found is not None and status in over and not (facts.chain.running or facts.chain.queued):
+    if found is not None and status in over and not (status == Status.PENDING_SYNC and _is_active(session, chain)):
         found.closed_at, found.closed_why = at, over[status]
+
+
+def _is_active(session: Session, chain: SyncChain) -> bool:
+    """Whether a run of the chain has not ended, one that waits for a silent machine included."""
+    active = select(SyncRun.id).where(SyncRun.chain_id == chain.id, SyncRun.state != "done")
+    return session.scalar(active.limit(1)) is not None
 
 
 def recheck_due() -> list[str]:

@@ -285,7 +285,7 @@ def digest(facts: Any) -> str:
 
 RUN_DOES = {
     "change": "changing the password",
-    "correct": "settling which places have the corrected value",
+    "correct": "asking which places have which value",
     "adopt": "writing places",
     "test": "testing",
     "override": "administrative override",
