@@ -130,13 +130,24 @@ class Killing:
                 self.wait(self.settled, f"In Sync after kill -9 of {victim}", STUCK_SECONDS)
             except AssertionError:
                 self.found["stuck"] += 1
-                self.stuck.append(f"after {victim}, {aim.entry}: {self.links()}")
+                self.stuck.append(f"after {victim}, {aim.entry}: {self.standing()}")
             self.compare()
 
-    def links(self) -> list[str]:
+    def standing(self) -> list[str]:
+        """What is not settled: chains, runs, links."""
         db.session.rollback()
+        chains = [f"{chain.entry.name} {chain.status}" for chain in db.session.scalars(select(SyncChain))]
+        runs = [
+            f"run {run.number} {run.kind} {run.state} due {run.due_at} lease {run.lease_until} nudged {run.nudged_at}"
+            for run in db.session.scalars(select(SyncRun).where(SyncRun.state != "done"))
+        ]
         rows = db.session.scalars(select(SyncLink).where(SyncLink.active))
-        return [f"{row.machine} {row.state} {row.reason} {row.next_try_at}" for row in rows if row.state != "in_sync"]
+        links = [
+            f"{row.machine} {row.state} {row.reason} {row.next_try_at} proved {row.proved_at}"
+            for row in rows
+            if row.state != "in_sync"
+        ]
+        return [f"at {now()}", *chains, *runs, *links]
 
     def lab_is_well(self, slow: str) -> bool:
         """Ends the fault. A lab that is just ending may still answer once, so ours must be the one that is up."""
