@@ -27,10 +27,12 @@ from pwserver.lab.control import ControlServer
 from pwserver.lab.model.network import Network
 
 PORTS = "ports.json"
-LOCK_S = 4.0
+LOCK_S = 10.0
 """How long a start waits for a lab that is just ending."""
 END_S = 1.5
 """How long the listeners may take to end; after that the process ends anyway."""
+STUCK_S = 3.0
+"""How long all of the end may take, a call under way included. What was answered is on disk already."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,6 +121,9 @@ def _write_ports(folder: Path, ports: dict[str, int]) -> None:
 
 def _end(network: Network, control: ControlServer, servers: Iterable[Any]) -> None:
     """Stops all of it. A listener that hangs does not keep the process: the truth is written first."""
+    watchdog = threading.Timer(STUCK_S, os._exit, [0])
+    watchdog.daemon = True
+    watchdog.start()
     network.stop()
 
     def stop_all() -> None:
