@@ -11,7 +11,7 @@ from pwserver.core.states import LinkState
 from pwserver.core.timing import Timing
 from pwserver.sync import settle
 from pwserver.sync.chain import After, Denied, Link, NotNow, RunKind, Step, Why, WorkerBug
-from pwserver.sync.ports import Attempt, Journal, Target
+from pwserver.sync.ports import Attempt, Journal, Method
 
 SETTLING = "settling"
 
@@ -35,7 +35,7 @@ class Attempts:
         link: Link,
         step: Step,
         after: Callable[[Attempt, Outcome, datetime], After],
-        how: Callable[[Target, Attempt], Outcome] | str,
+        method: Method,
         *,
         version: str | None = None,
         old: str | None = None,
@@ -53,10 +53,7 @@ class Attempts:
             else:
                 self._denied(link, step, attempt)
             return None
-        if callable(how):
-            outcome = how(target, attempt)
-        else:
-            outcome = target.ask(attempt, how, old=old, new=version)  # type: ignore[arg-type]
+        outcome = target.ask(attempt, method, old=old, new=version)
         now = self.journal.now()
         self.journal.outcome(attempt, outcome, self._goal(after(attempt, outcome, now)))
         self._look_again()

@@ -25,7 +25,7 @@ from pwserver.sync.chain import (
     Why,
     WorkerBug,
 )
-from pwserver.sync.ports import Attempt, Journal
+from pwserver.sync.ports import Attempt, Journal, Method
 from pwserver.sync.probes import Probes
 
 
@@ -190,7 +190,7 @@ class Walk(Probes):
             if outcome is None or outcome.answer != Answer.APPLIED:
                 return
 
-    def _try(self, link: Link, step: Step, method: str, old: str | None = None) -> None:
+    def _try(self, link: Link, step: Step, method: Method, old: str | None = None) -> None:
         def after(attempt: Attempt, outcome: Outcome, now: datetime) -> After:
             assert attempt.version is not None
             decided = settle.after_write(link, attempt.version, outcome, now, self.timing)
