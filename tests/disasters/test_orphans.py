@@ -277,3 +277,52 @@ def test_another_credential_for_a_link_that_may_hold_two_values_leaves_it_unknow
     with write() as session:
         requeue.value_was_edited(session, play.entry("adm"), play.world.now)
     assert play.link("LAB-02").state == "unknown"
+
+
+def cancelled_half_way(play: Play) -> None:
+    """The owner stopped the change after Default Sync; LAB-02 has the value before."""
+    run = play.change("third")
+    play.during("change", lambda: sync.cancel(play.olivia, play.run(run)), place=PRIMARY)
+    play.work(run)
+    assert (play.truth(PRIMARY), play.truth(OTHER), runs(play)) == ("third", "second", [])
+
+
+def agent_tested(play: Play) -> None:
+    with write() as session:
+        session.get_one(AppUser, play.olivia.id).org_admin = True
+    agent_test.test_agent(play.olivia, play.agent(), lambda contact, login: Evidence("LAB-01"))
+
+
+def place_taken_out_and_back(play: Play) -> None:
+    place = play.link("LAB-02", place=True)
+    sync.remove_link(play.olivia, place, revision=play.chain().revision)
+    sync.restore_link(play.olivia, place, revision=play.chain().revision)
+
+
+@pytest.mark.parametrize("act", [agent_tested, place_taken_out_and_back], ids=lambda act: act.__name__)
+def test_what_a_person_stopped_is_not_carried_on_by_a_click_on_something_else(synced: Play, act: object) -> None:
+    play = synced
+    cancelled_half_way(play)
+    act(play)  # type: ignore[operator]
+    hours(play, 2)
+    assert play.truth(OTHER) == "second"
+    play.work(sync.retest(play.olivia, play.entry()).id)
+    assert play.truth(OTHER) == "third", "Retest does"
+
+
+def test_a_link_added_while_a_correction_is_settled_carries_it_to_nobody(synced: Play) -> None:
+    """The others keep what they hold until Retest (rule 4)."""
+    play = synced
+    add_machine(play)
+    play.world.outside(PRIMARY, "by hand", clock_back=False)
+    run = play.correct("by hand", "LAB-01")
+
+    def add() -> None:
+        play.advance(1)
+        add_link(play)
+
+    play.during("read", add, place=PRIMARY)
+    play.work(run)
+    hours(play, 2)
+    assert play.truth(OTHER) == "second"
+    assert play.writes() == []

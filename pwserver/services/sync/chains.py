@@ -169,7 +169,7 @@ def confirm_certificate(actor: AppUser, entry: Entry, pin: str) -> SyncRun | Non
         chain.revision += 1
         record(session, actor, "sync.certificate_confirmed", entry=entry, facts=facts)
         if serves(agent, chain) and chain.enabled:
-            due_again(session, chain.id, now())
+            due_again(session, chain.id, now(), requested_by=actor.id)
         refresh(session, chain.id)
         return active_run(chain)
 

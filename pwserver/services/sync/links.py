@@ -29,7 +29,7 @@ from pwserver.services.sync.checks import (
     said,
     target_of,
 )
-from pwserver.services.sync.requeue import OUR_LOGIN, due_again, queue_test, release, stage_id
+from pwserver.services.sync.requeue import OUR_LOGIN, due_again, probe_unknown, queue_test, release, stage_id
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
 
@@ -132,7 +132,7 @@ def edit_link(
         check_cycles(session, chain, agent)
         chain.revision += 1
         if released:
-            due_again(session, chain.id, now())
+            due_again(session, chain.id, now(), requested_by=actor.id)
         else:
             queue_test(session, chain.id, now(), requested_by=actor.id)
         record(session, actor, "sync.link_edited", entry=entry, facts={"from": before, "to": said(saved)})
@@ -182,7 +182,8 @@ def restore_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
             max((each.position for each in links_in_force(session, chain) if each.id != row.id), default=0) + 1
         )
         chain.revision += 1
-        due_again(session, chain.id, now())  # what it may hold is asked; what it did not get is carried on
+        probe_unknown(session, chain.id, now())
+        queue_test(session, chain.id, now(), requested_by=actor.id)
         record(session, actor, "sync.link_restored", entry=entry, facts=said(row))
         refresh(session, chain.id)
 

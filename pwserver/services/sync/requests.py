@@ -163,7 +163,7 @@ def _end(session: Session, run: SyncRun, result: str, at: datetime) -> None:
     unlock_for_run(session, run.id)
     session.flush()
     if run.kind != "test" and result != "superseded":
-        requeue.probe_left(session, run, at)
+        requeue.probe_unknown(session, run.chain_id, at)
         requeue.take_up_test(session, run.chain_id, at)
 
 
@@ -251,8 +251,7 @@ def retest(actor: AppUser | None, entry: Entry) -> SyncRun:
         testing = _active_test(session, chain.id)
         if testing is not None and testing.state != "waiting":
             return testing
-        if testing is not None:
-            _end(session, testing, "superseded", at)
+        requeue.supersede_test(session, chain.id, at)
         version = requeue.outstanding_version(session, chain.id)
         left = outstanding_links(session, chain.id, version)
         if left:

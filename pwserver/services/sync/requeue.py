@@ -113,21 +113,24 @@ def follow_up(session: Session, run: SyncRun, at: datetime) -> None:
         return
     if run.kind == "override" and run.result != "cancelled":
         _carry_on_override(session, run, at)
-    elif run.result in ("done", "left") and _added(session, run):
+    elif run.kind == "change" and run.result in ("done", "left") and _added(session, run):
         queue_outstanding(session, run.chain_id, at, at)
+    if run.result in ("done", "left"):
         _test_added(session, run, at)
-    probe_left(session, run, at)
+    if run.kind != "correct" or run.result == "errored":
+        # What only asked has just asked; and an error of ours would only be met again.
+        probe_unknown(session, run.chain_id, at, wait=timing().retry.every if run.result == "errored" else 0)
     take_up_test(session, run.chain_id, at)
 
 
-def probe_left(session: Session, run: SyncRun, at: datetime) -> None:
+def probe_unknown(session: Session, chain_id: str, at: datetime, *, wait: float = 0) -> None:
     """An account that may hold two values always has a run that will ask it, whatever became of the one that wrote it.
-    That run only asks; what a person cancelled is not carried on."""
-    if active_instruction(session, run.chain_id) is not None or (run.kind == "correct" and run.result != "errored"):
+    That run only asks: what a person cancelled is not carried on. ``wait``: not within these seconds."""
+    if active_instruction(session, chain_id) is not None:
         return
     links = session.scalars(
         select(SyncLink).where(
-            SyncLink.chain_id == run.chain_id,
+            SyncLink.chain_id == chain_id,
             SyncLink.active,
             SyncLink.is_account,
             (SyncLink.state == "unknown") | (SyncLink.reason == "override_refused"),
@@ -137,11 +140,9 @@ def probe_left(session: Session, run: SyncRun, at: datetime) -> None:
     ).all()
     if not links:
         return
-    due = max(min((link.next_try_at for link in links if link.next_try_at), default=at), at)
-    if run.result == "errored":  # an error of ours would only be met again
-        due = at + timedelta(seconds=timing().retry.every)
-    version = outstanding_version(session, run.chain_id)
-    add_run(session, run.chain_id, "correct", version_id=version, requested_at=at, due_at=due)
+    due = max(min((link.next_try_at for link in links if link.next_try_at), default=at), at + timedelta(seconds=wait))
+    version = outstanding_version(session, chain_id)
+    add_run(session, chain_id, "correct", version_id=version, requested_at=at, due_at=due)
 
 
 def _carry_on_override(session: Session, run: SyncRun, at: datetime) -> None:
@@ -254,10 +255,12 @@ def _requeue(session: Session, is_meant: Callable[[SyncLink, SyncAgent], bool], 
 
 
 def carry_on(session: Session, agent: SyncAgent, at: datetime) -> None:
-    """An agent may be used again: what its chains have outstanding is due."""
+    """An agent may be used again: what ended only because it might not goes on; what a person stopped does not."""
     chains = select(SyncChain).where(SyncChain.agent_id == agent.id, SyncChain.enabled)
     for chain in session.scalars(chains.execution_options(populate_existing=True)).all():
-        if serves(agent, chain) and queue_outstanding(session, chain.id, at, at) is not None:
+        last = select(SyncRun.result).where(SyncRun.chain_id == chain.id, SyncRun.kind != "test")
+        ended = session.scalar(last.order_by(SyncRun.number.desc()).limit(1))
+        if ended == "agent_disabled" and serves(agent, chain) and queue_outstanding(session, chain.id, at, at):
             refresh(session, chain.id)
 
 
@@ -268,13 +271,14 @@ def release(session: Session, link: SyncLink, at: datetime) -> None:
     link.reason_text = link.reason_code = ""
 
 
-def due_again(session: Session, chain_id: str, at: datetime) -> None:
-    """What is outstanding is carried on at once, by the run that waits or a new one; else every link is tested."""
+def due_again(session: Session, chain_id: str, at: datetime, **values: Any) -> None:
+    """What is outstanding is carried on at once, by the run that waits or a new one; else every link is tested.
+    ``values``: for a new run."""
     active = active_instruction(session, chain_id)
     if active is not None and active.state == "waiting":
         active.due_at, active.nudged_at = at, None
-    elif queue_outstanding(session, chain_id, at, at) is None:
-        queue_test(session, chain_id, at)
+    elif queue_outstanding(session, chain_id, at, at, **values) is None:
+        queue_test(session, chain_id, at, **values)
 
 
 def supersede_test(session: Session, chain_id: str, at: datetime) -> None:
