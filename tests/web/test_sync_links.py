@@ -287,6 +287,8 @@ def test_an_owner_compares_and_confirms_a_new_certificate_on_the_page_of_the_cha
     assert "LAB-01 has a new certificate" in page
     assert "0D0D" in page
     assert PIN[:4].upper() in page, "the one before, to compare"
+    assert "LAB-01 itself has the new one: confirm" in page, "compared with the machine, not with the one before"
+    assert re.search(r"<button[^>]* disabled[^>]*>[^<]*<svg.*?</svg> Test now", page, re.DOTALL), "it could do nothing"
     refused = olivia.post(f"/passwords/{chained}/test")
     assert refused.status_code == 409
     assert "An owner of this password confirms it first" in refused.text
