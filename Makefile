@@ -41,7 +41,7 @@ leaks: develop ## secrets travel everything, and are looked for everywhere; prin
 scripts: develop ## every script in a PowerShell engine (PWSERVER_LAB_POWERSHELL or pwsh); prints one JSON object
 	@$(VENV)/python -m tests.scripts.report
 
-story: develop ## the whole story over HTTP, from signing in to a stale service; prints one JSON object
+story: develop ## the whole story in Chromium, from signing in to a stale service; prints one JSON object
 	@$(VENV)/python -m tests.story
 
 develop: # the environment with what tests and checks need

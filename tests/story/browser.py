@@ -177,6 +177,12 @@ class Browser:
     def get(self, path: str) -> Page:
         return self._open(urllib.request.Request(urljoin(self.base, path)))
 
+    stay = get
+    """Without a script a page does not change by itself."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
     def follow(self, words: str) -> Page:
         return self.get(urljoin(self.page.url, self.page.link(words)))
 

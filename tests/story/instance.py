@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pwserver import supervisor
 from pwserver.lab import control
@@ -19,6 +19,9 @@ from pwserver.sync import settle
 from tests.e2e.needles import hits
 from tests.jobs.test_supervisor import Running
 from tests.story.browser import Browser, Page
+
+if TYPE_CHECKING:
+    from tests.story.chromium import Chromium
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 STAMP_S = settle.STAMP_MARGIN.total_seconds() + 1.5
@@ -79,11 +82,11 @@ class Lab:
 class Instance:
     """One started demo and the person who sits before it."""
 
-    def __init__(self, folder: Path, spawn: Spawn) -> None:
+    def __init__(self, folder: Path, spawn: Spawn, sits_before: Callable[[str], Browser | Chromium] = Browser) -> None:
         self.running = Running(spawn, folder)
         self.folder, self.process = folder, self.running.start("--demo")
         self.lab = Lab(folder / "lab" / control.SOCKET)
-        self.browser = Browser(f"http://127.0.0.1:{self.running.port}")
+        self.browser = sits_before(f"http://127.0.0.1:{self.running.port}")
         self.secrets: list[str] = []
 
     def await_up(self) -> None:
@@ -127,15 +130,16 @@ class Instance:
         return found
 
     def page_when(self, path: str, holds: Callable[[Page], Any], what: str, seconds: float = 25) -> Page:
-        """Loads a page again and again until it says what is waited for."""
+        """Looks at a page until it says what is waited for. Chromium does not load it again: it must say so itself."""
         try:
-            wait(lambda: holds(self.browser.get(path)), what, seconds, every=0.15)
+            wait(lambda: holds(self.browser.stay(path)), what, seconds, every=0.15)
         except AssertionError as error:
             said = self.browser.page.at("sync") or self.browser.page.text
             raise AssertionError(f"{error}; it says: {said}") from None
         return self.browser.page
 
     def end(self) -> None:
+        self.browser.close()
         if self.process.poll() is None:
             self.process.terminate()
             try:

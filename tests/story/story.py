@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import Error
+
 from pwserver.lab import defaults, truth
 from pwserver.services import demo
 from tests.story.browser import Node, Page
+from tests.story.chromium import Chromium
 from tests.story.instance import Instance, Spawn
 
 OTHERS = ("LAB-02", "LAB-06", "LAB-07", "LAB-08", "LAB-10")
@@ -32,7 +35,7 @@ class Story:
     """The walk: what the vault's password is now, and the page of the chain."""
 
     def __init__(self, folder: Path, spawn: Spawn) -> None:
-        self.instance = Instance(folder, spawn)
+        self.instance = Instance(folder, spawn, Chromium)
         self.browser, self.lab = self.instance.browser, self.instance.lab
         self.path = self.vault = ""
         self.value = initial("lab")
@@ -134,7 +137,7 @@ def walk(folder: Path, spawn: Spawn, steps: Sequence[tuple[str, Step]]) -> dict[
                 row["saw"] = step(story)
                 story.instance.look_through()
                 row["ok"] = True
-            except (AssertionError, OSError) as error:
+            except (AssertionError, OSError, Error) as error:
                 row["saw"] = str(error)
             row["seconds"] = round(time.monotonic() - began, 2)
             sys.stderr.write(f"{'ok' if row['ok'] else 'NOT OK':6} {row['seconds']:6.2f} s  {name}: {row['saw']}\n")

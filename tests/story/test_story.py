@@ -1,7 +1,8 @@
-"""The whole story over HTTP, as a person walks it; and that the walk would see what must not be."""
+"""The whole story in Chromium, as a person walks it; and that the walk would see what must not be."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.jobs.conftest import instance, spawn  # noqa: F401  # fixtures
 from tests.story.browser import Browser, parse
+from tests.story.chromium import PROGRAM
 from tests.story.instance import Instance
 from tests.story.steps import STEPS
 from tests.story.story import walk
@@ -29,8 +31,10 @@ two</textarea><button type="submit">Save <b>all</b></button></form>
 
 
 @pytest.mark.sweep
+@pytest.mark.browser
 @pytest.mark.enable_socket
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not PROGRAM and os.environ.get("CI") != "true", reason="no Chromium here")
 @pytest.mark.xdist_group("supervisor")
 def test_the_whole_story(instance: Path, spawn: Callable[..., subprocess.Popen[str]]) -> None:  # noqa: F811
     found = walk(instance, spawn, STEPS)
