@@ -14,7 +14,6 @@ from tests.cli.test_cli_rest import commands
 
 PROJECT = Path(__file__).parent.parent.parent
 DOCS = {path.name: path for path in [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]}
-USER_DOCS = ("README.md", "install.md", "agents.md", "chains.md", "reasons.md", "threat-model.md", "windows-facts.md")
 STEPS = {
     "approve": "Approve",
     "retest": "Retest Sync",
@@ -24,6 +23,7 @@ STEPS = {
     "adopt": "Adopt",
     "none": "-",
 }
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 NAMES = {"machine": "LAB-05", "account": "LAB-05\\Administrator", "login": "CORP\\lab-adm", "time": "14:20"}
 
 
@@ -45,6 +45,11 @@ def reasons_page() -> str:
     return "\n".join([*head, *rows]) + "\n"
 
 
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a page that are marked so; "" for those without a mark."""
+    return [body for found, body in FENCED.findall(text) if found == language]
+
+
 def test_the_page_of_reasons_is_the_table_in_the_code() -> None:
     assert DOCS["reasons.md"].read_text() == reasons_page(), "run: python -m tests.cli.test_docs"
 
@@ -64,7 +69,7 @@ def test_every_command_is_in_the_documents() -> None:
         assert " ".join(name) in {known for known, _ in commands()}, name
 
 
-@pytest.mark.parametrize("name", USER_DOCS)
+@pytest.mark.parametrize("name", DOCS)
 def test_links_and_anchors_lead_somewhere(name: str) -> None:
     path = DOCS[name]
     for target in re.findall(r"\]\(([^)]+)\)", path.read_text()):

@@ -8,6 +8,7 @@ import pytest
 
 from pwserver.connectors import scripts
 from pwserver.connectors.contract import OPERATIONS
+from tests.cli.test_docs import DOCS, blocks
 from tests.engine import engine_path
 from tests.scripts.check import HOLD_SECRETS, check, secret_bindings, shipped
 
@@ -41,6 +42,16 @@ def checked(engine, reports):
 def test_windows_powershell_5_1_would_take_it(checked, name):
     assert checked[name]["findings"] == []
     assert checked[name]["unchecked"] == []
+
+
+def test_windows_powershell_5_1_would_take_what_the_documents_tell_to_type(engine, tmp_path):
+    pages = {f"{name}-{number}.ps1": text for name, path in DOCS.items()
+             for number, text in enumerate(blocks(path.read_text(), "powershell"))}  # fmt: skip
+    assert len(pages) >= 3
+    told = check(engine, pages, tmp_path)
+    if not told:
+        pytest.skip("this engine has no -Check")
+    assert {name: report["findings"] for name, report in told.items() if report["findings"]} == {}
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
