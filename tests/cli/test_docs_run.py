@@ -1,6 +1,6 @@
 """The commands of the documents are typed, in the order of each page, on a demo of its own.
 
-A block marked ``sh`` is run; a plain one is none for a shell (an overview, a listing). A number behind ``#`` is the exit
+A block marked ``sh`` is run; a plain one is none for a shell (an overview). A number behind ``#`` is the exit
 status that the document promises, where it is not 0.
 """
 
