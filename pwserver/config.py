@@ -25,6 +25,9 @@ class Config:
     timing: Timing = NORMAL
     testing: bool = False
     demo: bool = False
+    proxies: int = 0
+    """Reverse proxies in front whose ``X-Forwarded-For`` and ``-Proto`` are believed. More than there are would let
+    anybody choose the address under which guesses are counted."""
 
     @property
     def database(self) -> str:
@@ -52,4 +55,5 @@ def from_environment(environ: dict[str, str] | None = None) -> Config:
         master_key=env.get("PWSERVER_MASTER_KEY", ""),
         timing=FAST if env.get("PWSERVER_TIMING") == "fast" else NORMAL,
         demo=env.get("PWSERVER_DEMO", "") == "1",
+        proxies=int(env.get("PWSERVER_PROXIES") or 0),
     )

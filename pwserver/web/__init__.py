@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from pwserver import extensions
 
@@ -36,6 +37,10 @@ def init_app(app: Flask) -> None:
         RATELIMIT_SWALLOW_ERRORS=True,  # the database counts too; a dead queue server must not close the door
         RATELIMIT_HEADERS_ENABLED=False,
     )
+    if config.proxies:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # as Flask documents it
+            app.wsgi_app, x_for=config.proxies, x_proto=config.proxies, x_host=0
+        )
     headers.init_app(app)
     session.init_app(app)
     extensions.csrf.init_app(app)
