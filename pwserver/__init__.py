@@ -30,7 +30,8 @@ def create_app(config: Config | None = None, *, pages: bool = True) -> Flask:
     app.config.update(
         PWSERVER=config,
         SQLALCHEMY_DATABASE_URI=config.database,
-        SQLALCHEMY_ENGINE_OPTIONS={"hide_parameters": True},  # an error text in the log shows no row's content
+        # An error text in the log shows no row's content.
+        SQLALCHEMY_ENGINE_OPTIONS={"hide_parameters": True} | transaction.options_for(config.database),
         TESTING=config.testing,
         MAX_CONTENT_LENGTH=1 << 20,
     )

@@ -18,8 +18,8 @@ class Config:
     instance: Path = PROJECT / "instance"
     host: str = "127.0.0.1"
     port: int = 8080
-    database_url: str = ""
-    redis_url: str = ""
+    database_url: str = field(default="", repr=False)
+    redis_url: str = field(default="", repr=False)
     base_url: str = ""
     master_key: str = field(default="", repr=False)
     timing: Timing = NORMAL
@@ -31,7 +31,12 @@ class Config:
 
     @property
     def database(self) -> str:
-        return self.database_url or f"sqlite:///{self.instance / 'pwserver.db'}"
+        """As SQLAlchemy wants it; PostgreSQL is spoken to by psycopg, whichever way its address is written."""
+        given = self.database_url
+        for scheme in ("postgres://", "postgresql://"):
+            if given.startswith(scheme):
+                return "postgresql+psycopg://" + given.removeprefix(scheme)
+        return given or f"sqlite:///{self.instance / 'pwserver.db'}"
 
     @property
     def key_file(self) -> Path:

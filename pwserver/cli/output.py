@@ -14,11 +14,13 @@ from typing import Any
 
 import click
 from flask import current_app
+from sqlalchemy.exc import DBAPIError
 
-from pwserver.core.errors import NotFound, PwserverError
+from pwserver.core.errors import Conflict, NotFound, PwserverError
 from pwserver.core.secrets import KeyringError, Secret
 from pwserver.lab.control import LabAway
 from pwserver.services import audit, keys
+from pwserver.services.transaction import met_another
 
 MAX_SECRET = 4096
 """Bytes read from standard input; every value that anything can store is shorter."""
@@ -97,6 +99,10 @@ def command(group: click.Group, name: str, *, database: bool = True) -> Callable
                 status = function(out, *args, **options)
             except PwserverError as error:
                 status = _say_error(out, error)
+            except DBAPIError as error:
+                if not met_another(error):
+                    raise
+                status = _say_error(out, Conflict("Someone else changed this at the same moment. Nothing was saved."))
             click.get_current_context().exit(int(status))
 
         flag = click.option("--json", "as_json", is_flag=True, help="One JSON object with stable keys.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, Integer, Sequence, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from pwserver.models.base import ID, Base, UtcTime, key_column, where
@@ -14,6 +14,8 @@ from pwserver.models.chains import SyncChain, SyncLink
 RUN_KINDS = ("change", "correct", "adopt", "test", "override", "rollback")
 RUN_STATES = ("queued", "running", "waiting", "done")
 STEPS = ("test", "change", "reset", "set", "probe", "restart", "prove")
+RUN_NUMBER = Sequence("sync_run_number", metadata=Base.metadata)
+"""On PostgreSQL, where two runs may be queued at once. SQLite has no sequences and needs none."""
 _ACTIVE = "state IN ('queued', 'running', 'waiting')"
 
 

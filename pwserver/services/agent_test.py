@@ -10,19 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import select
+
 from pwserver.connectors.base import Answer, Blocked, Credential, Evidence, Key, Outcome, Unknown, ask
 from pwserver.core.errors import Forbidden, Invalid, Throttled
 from pwserver.core.reasons import reason
 from pwserver.core.states import Health
 from pwserver.extensions import db
-from pwserver.models import AppUser, SyncAgent, new_id
+from pwserver.models import AppUser, SyncAgent, SyncChain, new_id
+from pwserver.services import locking
 from pwserver.services.agents import refresh_chains
 from pwserver.services.audit import record
 from pwserver.services.sync import accounts, answers, credentials, requeue
 from pwserver.services.sync.reach import open_version
 from pwserver.services.sync.status import timing
 from pwserver.services.sync.tries import BY_PERSON
-from pwserver.services.transaction import end_read, now, write
+from pwserver.services.transaction import end_read, now, retried, write
 from pwserver.sync.chain import NotNow
 
 _OUR_WAY_IN = frozenset({"language_mode", "not_admin", "wrong_name", "new_machine", "is_dc"})
@@ -102,6 +105,7 @@ def _reserve(agent: SyncAgent) -> tuple[credentials.Login, str]:
         login = credentials.bind(session, row.login_entry_id, row.machine, "", at, limits.busy_account)
         if isinstance(login, NotNow):
             raise Invalid(f"The login of {row.name} is being changed at this moment. Test again in a minute.")
+        accounts.lock(session, [login.key])
         no = accounts.may_try(
             session, login.key, None, budget=BY_PERSON, window=limits.try_window, busy_for=limits.busy_account, at=at
         )
@@ -114,6 +118,7 @@ def _reserve(agent: SyncAgent) -> tuple[credentials.Login, str]:
     return login, attempt
 
 
+@retried
 def _settle(
     actor: AppUser | None,
     agent_id: str,
@@ -125,6 +130,11 @@ def _settle(
 ) -> None:
     key = login.key
     with write() as session:
+        locking.alone(session)
+        locking.agents(session, SyncAgent.id == agent_id)
+        own = session.scalars(select(SyncChain.id).where(SyncChain.agent_id == agent_id)).all()
+        locking.passwords_of_chains(session, [*own, *requeue.chains_stopped_by_a_login(session)])
+        accounts.lock(session, [key])
         at = now()
         if Key.LOGIN not in outcome.spent:
             accounts.give_back(session, attempt, [key])
@@ -132,7 +142,7 @@ def _settle(
             answers.remember(session, key, digests, accepted=True, reason="", at=at)
         elif outcome.answer == Answer.BLOCKED and Key.LOGIN in outcome.spent:
             answers.remember(session, key, digests, accepted=False, reason=outcome.reason, at=at)
-        row = session.get(SyncAgent, agent_id, with_for_update=True)
+        row = session.get(SyncAgent, agent_id)
         if row is None or row.row_version != rev:
             return  # edited meanwhile: this answer was about another address or login
         _keep(row, outcome, login.user_name, at)

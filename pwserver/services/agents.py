@@ -18,7 +18,7 @@ from pwserver.core.secrets import Secret
 from pwserver.core.states import Health
 from pwserver.extensions import db
 from pwserver.models import AgentScope, AppUser, Entry, Membership, SyncAgent, SyncChain, Vault, new_id
-from pwserver.services import agent_rules, entries, vaults
+from pwserver.services import agent_rules, entries, locking, vaults
 from pwserver.services.audit import record
 from pwserver.services.sync.credentials import is_usable
 from pwserver.services.sync.requeue import carry_on
@@ -66,6 +66,7 @@ def all_vaults() -> list[Vault]:
 def ensure_this_server() -> SyncAgent:
     """The agent that reaches devices over SSH; made when it is missing."""
     with write() as session:
+        locking.alone(session)
         return make_this_server(session)
 
 
@@ -314,12 +315,18 @@ def _remove(session: AnySession, actor: AppUser, row: SyncAgent, verb: str) -> N
 
 def refresh_chains(session: AnySession, row: SyncAgent) -> None:
     """The status of a password depends on its agent."""
-    for chain_id in session.scalars(select(SyncChain.id).where(SyncChain.agent_id == row.id)).all():
+    session.flush()
+    chain_ids = session.scalars(select(SyncChain.id).where(SyncChain.agent_id == row.id)).all()
+    locking.passwords_of_chains(session, chain_ids)
+    for chain_id in chain_ids:
         refresh(session, chain_id)  # type: ignore[arg-type]  # a scoped session everywhere
 
 
 def _fresh(session: AnySession, agent: SyncAgent, row_version: int) -> SyncAgent:
-    row = session.get(SyncAgent, agent.id, with_for_update=True)
+    """The row as it is now; begins a transaction that configures an agent."""
+    locking.alone(session)
+    locking.agents(session, SyncAgent.id == agent.id)
+    row = session.get(SyncAgent, agent.id, populate_existing=True)
     if row is None or row.row_version != row_version:
         raise Conflict()
     row.row_version += 1

@@ -17,6 +17,7 @@ from pwserver.core.secrets import Secret, check_value
 from pwserver.core.states import STATUS, Status
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, EntryVersion, SyncAgent, SyncChain, SyncLink, SyncRun, Vault, new_id
+from pwserver.services import locking
 from pwserver.services.audit import record
 from pwserver.services.transaction import now, write
 from pwserver.services.values import AnySession, add_version
@@ -79,7 +80,7 @@ def edit_entry(actor: AppUser, entry: Entry, settings: Settings, *, row_version:
     """
     settings = _checked(settings)
     with write() as session:
-        row = session.get_one(Entry, entry.id, with_for_update=True)
+        row = _locked(session, entry)
         if row.row_version != row_version or row.deleted_at:
             raise Conflict()
         changed = {name: value for name, value in _columns(settings).items() if getattr(row, name) != value}
@@ -105,7 +106,7 @@ def edit_entry(actor: AppUser, entry: Entry, settings: Settings, *, row_version:
 def trash_entry(actor: AppUser, entry: Entry, *, row_version: int) -> None:
     """Into the trash for 90 days, with its chain, which rests. Refused while it is in use or a run is under way."""
     with write() as session:
-        row = session.get_one(Entry, entry.id, with_for_update=True)
+        row = _locked(session, entry)
         if row.row_version != row_version or row.deleted_at:
             raise Conflict()
         _refuse_in_use(session, row)
@@ -127,7 +128,7 @@ def trash_entry(actor: AppUser, entry: Entry, *, row_version: int) -> None:
 def restore_entry(actor: AppUser, entry: Entry) -> None:
     """Out of the trash. Its chain stays disabled: enabling it tests every link first."""
     with write() as session:
-        row = session.get_one(Entry, entry.id, with_for_update=True)
+        row = _locked(session, entry)
         if row.deleted_at is None:
             raise Conflict("This password is not in the trash any more.")
         _refuse_name(session, row.vault_id, row.name, but=row.id)
@@ -206,6 +207,13 @@ def settings_of(entry: Entry) -> Settings:
         entry.name, entry.type, entry.user_name, entry.machine, entry.domain, entry.port, entry.host_key, entry.notes,
         entry.address,
     )  # fmt: skip
+
+
+def _locked(session: AnySession, entry: Entry) -> Entry:
+    """The row as it is now; begins a transaction about where a password is used."""
+    locking.alone(session)
+    locking.password(session, entry.id)
+    return session.get_one(Entry, entry.id, populate_existing=True)
 
 
 def _columns(settings: Settings) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pwserver.core.errors import Invalid, NotFound
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
 from pwserver.models import AppUser, Setting
-from pwserver.services import agents, users, vaults
+from pwserver.services import agents, locking, users, vaults
 from pwserver.services.audit import record
 from pwserver.services.keys import keyring
 from pwserver.services.transaction import now, write
@@ -32,6 +32,7 @@ def pending_code() -> str | None:
     """A new one-time code for the console while there is no user, else None. An earlier one ends. Kept as a digest."""
     code = "-".join("".join(secrets.choice(LETTERS) for _ in range(4)) for _ in range(3))
     with write() as session:
+        locking.alone(session)
         if done():
             return None
         session.merge(Setting(name=NAME, text=f"{_digest(code)} {(now() + LIFE).isoformat()} {TRIES}"))
@@ -54,6 +55,7 @@ def make_at_console(email: str, name: str, password: Secret) -> AppUser:
     users.check_new(password)
     hashed = users.hasher().hash(password.open())
     with write() as session:
+        locking.alone(session)
         if done():
             raise NotFound()
         user = users.new_user(session, email=email, name=name, password_hash=hashed, org_admin=True)
@@ -68,6 +70,7 @@ def make_at_console(email: str, name: str, password: Secret) -> AppUser:
 def _spend(code: str) -> None:
     """Compares the code; a wrong one is counted in its own transaction, so that a rollback gives nothing back."""
     with write() as session:
+        locking.alone(session)
         row = session.get(Setting, NAME)
         if row is None:
             raise Invalid("No code is waiting. Restart the server; it writes a new one to its console.", field="code")

@@ -14,7 +14,7 @@ from pwserver.core.errors import Invalid, Throttled
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
 from pwserver.models import AppUser, Setting
-from pwserver.services import users
+from pwserver.services import locking, users
 from pwserver.services.audit import record
 from pwserver.services.transaction import end_read, now, write
 from pwserver.services.values import AnySession
@@ -35,6 +35,7 @@ def sign_in(email: str, password: Secret, address: str) -> AppUser:
     email = email.strip().lower()[:254]
     names = _names(email, address)
     with write() as session:
+        locking.alone(session, locking.SIGNING_IN)
         _count(session, names)
     user = users.find(email)
     stored = user.password_hash if user and user.active else None
@@ -42,6 +43,7 @@ def sign_in(email: str, password: Secret, address: str) -> AppUser:
     end_read()  # argon2 takes its time; no snapshot is held meanwhile
     good = _verify(stored, password)
     with write() as session:
+        locking.alone(session, locking.SIGNING_IN)
         row = session.get(AppUser, user_id) if user_id else None
         if good and row is not None and row.active and row.password_hash == stored:
             _give_back(session, names)

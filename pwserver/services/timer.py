@@ -10,10 +10,11 @@ from sqlalchemy.orm import scoped_session
 
 from pwserver.extensions import db
 from pwserver.models import Override, SyncAgent, SyncChain, SyncRun
+from pwserver.services import locking
 from pwserver.services.sync.accounts import unlock_for_run
 from pwserver.services.sync.requeue import follow_up, queue_test
 from pwserver.services.sync.status import next_test, refresh, timing
-from pwserver.services.transaction import end_read, now, write
+from pwserver.services.transaction import end_read, now, retried, write
 
 Session = scoped_session[Any]
 
@@ -43,8 +44,11 @@ def _nudge() -> list[tuple[str, str]]:
         end_read()
         return []
     with write() as session:
-        rows = session.execute(select(SyncRun.id, SyncRun.kind, SyncRun.started_at).where(_due(at))).all()
-        session.execute(update(SyncRun).where(SyncRun.id.in_([row.id for row in rows])).values(nudged_at=at))
+        # A run that somebody has at this moment is looked at again by the next tick, and nobody waits.
+        due = locking.rows(session, select(SyncRun.id).where(_due(at)).order_by(SyncRun.id), SyncRun, skip=True)
+        mine = SyncRun.id.in_(due)
+        rows = session.execute(select(SyncRun.id, SyncRun.kind, SyncRun.started_at).where(mine)).all()
+        session.execute(update(SyncRun).where(mine).values(nudged_at=at))
     return [(row.id, queue_for(row.kind, row.started_at is None)) for row in rows]
 
 
@@ -65,19 +69,33 @@ def _queue_tests() -> None:
     chain_ids = list(db.session.scalars(due))
     end_read()
     for chain_id in chain_ids:
-        with write() as session:
-            chain = session.get_one(SyncChain, chain_id)
-            chain.next_test_at = next_test(chain.id, at)
-            queue_test(session, chain.id, at)
-            refresh(session, chain.id)
+        _queue_test(chain_id, at)
+
+
+@retried
+def _queue_test(chain_id: str, at: datetime) -> None:
+    with write() as session:
+        locking.passwords_of_chains(session, [chain_id])
+        chain = session.get_one(SyncChain, chain_id)
+        if chain.next_test_at is None or chain.next_test_at > at:
+            return  # another timer was first
+        chain.next_test_at = next_test(chain.id, at)
+        queue_test(session, chain.id, at)
+        refresh(session, chain.id)
 
 
 def _refresh_stale() -> None:
     chain_ids = list(db.session.scalars(select(SyncChain.id).where(SyncChain.recheck_at <= now()).limit(50)))
     end_read()
     for chain_id in chain_ids:
-        with write() as session:
-            refresh(session, chain_id)
+        _refresh(chain_id)
+
+
+@retried
+def _refresh(chain_id: str) -> None:
+    with write() as session:
+        locking.passwords_of_chains(session, [chain_id])
+        refresh(session, chain_id)
 
 
 def _expire_overrides() -> None:
@@ -86,14 +104,22 @@ def _expire_overrides() -> None:
     expired = db.session.scalars(select(Override.run_id).where(Override.expires_at <= at)).all()
     end_read()
     for run_id in expired:
-        with write() as session:
-            session.execute(delete(Override).where(Override.run_id == run_id))
-            run = session.get_one(SyncRun, run_id, populate_existing=True)
-            if run.state in ("queued", "waiting"):
-                run.state, run.result, run.finished_at = "done", "expired", at
-                unlock_for_run(session, run_id)
-                session.flush()
-                follow_up(session, run, at)
-            elif run.state == "running" and run.cancel_at is None:
-                run.cancel_at, run.result = at, "expired"  # it never goes on with other credentials in their place
-            refresh(session, run.chain_id)
+        _expire(run_id, at)
+
+
+@retried
+def _expire(run_id: str, at: datetime) -> None:
+    with write() as session:
+        locking.password_of_run(session, run_id)
+        gone = delete(Override).where(Override.run_id == run_id, Override.expires_at <= at)
+        if not session.scalars(gone.returning(Override.run_id)).all():
+            return  # it was taken up a moment ago and lasts longer now, or is gone
+        run = session.get_one(SyncRun, run_id, populate_existing=True)
+        if run.state in ("queued", "waiting"):
+            run.state, run.result, run.finished_at = "done", "expired", at
+            unlock_for_run(session, run_id)
+            session.flush()
+            follow_up(session, run, at)
+        elif run.state == "running" and run.cancel_at is None:
+            run.cancel_at, run.result = at, "expired"  # it never goes on with other credentials in their place
+        refresh(session, run.chain_id)

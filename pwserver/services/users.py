@@ -15,6 +15,7 @@ from pwserver.core.names import check_readable
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
 from pwserver.models import AppUser, Membership, Setting, Vault, new_id
+from pwserver.services import locking
 from pwserver.services.audit import record
 from pwserver.services.transaction import now, write
 from pwserver.services.values import AnySession
@@ -151,6 +152,7 @@ def set_active(actor: AppUser | None, user: AppUser, active: bool) -> int:
     if actor and actor.id == user.id:
         raise Invalid("You cannot deactivate yourself. Ask another organization administrator.")
     with write() as session:
+        locking.administrators(session)
         row = _again(session, user)
         if row.active != active:
             row.active = active
@@ -173,6 +175,7 @@ def set_org_admin(actor: AppUser | None, user: AppUser, org_admin: bool) -> None
     """Makes an organization administrator, or no more. One who may sign in always stays."""
     _demand_admin(actor)
     with write() as session:
+        locking.administrators(session)
         row = _again(session, user)
         if row.org_admin == org_admin:
             return
@@ -207,8 +210,8 @@ def _mark_one_time(session: AnySession, user: AppUser) -> None:
 
 
 def _again(session: AnySession, user: AppUser) -> AppUser:
-    """The row as it stands inside this transaction."""
-    return session.get_one(AppUser, user.id)
+    """The row as it stands, locked for this transaction."""
+    return session.get_one(AppUser, user.id, with_for_update={"key_share": True})
 
 
 def _demand_admin(actor: AppUser | None) -> None:

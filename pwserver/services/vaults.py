@@ -11,7 +11,7 @@ from pwserver.core.errors import Conflict, Forbidden, Invalid, NotFound
 from pwserver.core.names import check_readable
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, Membership, SyncChain, Vault, new_id
-from pwserver.services import users
+from pwserver.services import locking, users
 from pwserver.services.audit import record
 from pwserver.services.transaction import write
 from pwserver.services.values import AnySession
@@ -100,6 +100,7 @@ def create_vault(actor: AppUser, name: str) -> Vault:
 def rename_vault(actor: AppUser, vault: Vault, name: str) -> None:
     _demand_owner(actor, vault)
     with write() as session:
+        locking.vault(session, vault.id)
         row = session.get_one(Vault, vault.id)
         if row.kind == "system":
             raise Invalid("The vault of the sync agents keeps its name.", field="name")
@@ -128,6 +129,7 @@ def add_member(actor: AppUser, vault: Vault, email: str, right: str) -> AppUser:
     if user is None or not user.active:
         raise Invalid("No user with this e-mail address can sign in here.", field="email")
     with write() as session:
+        locking.vault(session, vault.id)
         if session.get(Membership, (vault.id, user.id)):
             raise Invalid(f"{user.name} is a member already. Change the right in the list.", field="email")
         session.add(_give(Membership(vault_id=vault.id, user_id=user.id), wanted))
@@ -140,6 +142,7 @@ def set_member(actor: AppUser, vault: Vault, user_id: str, right: str) -> None:
     _demand_owner(actor, vault)
     wanted = _right(right)
     with write() as session:
+        locking.vault(session, vault.id)
         row = session.get(Membership, (vault.id, user_id))
         if row is None:
             raise Conflict("This member was removed meanwhile. Nothing was changed.")
@@ -163,6 +166,7 @@ def remove_member(actor: AppUser, vault: Vault, user_id: str) -> None:
     if actor.id != user_id:
         _demand_owner(actor, vault)
     with write() as session:
+        locking.vault(session, vault.id)
         row = session.get(Membership, (vault.id, user_id))
         if row is None:
             raise Conflict("This member was removed meanwhile. Nothing was changed.")

@@ -8,10 +8,12 @@ import uuid
 from flask import Flask, make_response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException
 
 from pwserver.core.errors import Conflict, Forbidden, Invalid, NotFound, PwserverError, Throttled
 from pwserver.extensions import db
+from pwserver.services.transaction import met_another
 from pwserver.web.htmx import wants_fragment
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(PwserverError, _told)
     app.register_error_handler(CSRFError, _stale)
     app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(DBAPIError, _met)
     app.register_error_handler(Exception, _bug)
 
 
@@ -97,6 +100,15 @@ def _http(error: HTTPException) -> ResponseReturnValue:
     if code < 400:
         return error
     return _answer(code, WORDS.get(code, "This request cannot be answered. Nothing was done."))
+
+
+def _met(error: DBAPIError) -> ResponseReturnValue:
+    """Two people at the same moment, or one who clicked twice: the database let one of them through."""
+    if not met_another(error):
+        return _bug(error)
+    db.session.rollback()
+    log.warning("two at once: %s", type(error.orig).__name__)
+    return _answer(409, MOVED, title="It changed meanwhile")
 
 
 def _bug(error: Exception) -> ResponseReturnValue:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import scoped_session
 
 from pwserver.models import Account, AccountName, AccountTry, Entry, LinkAttempt, SyncLink, SyncRun
+from pwserver.services import locking
 from pwserver.services.sync import answers
 
 Session = scoped_session[Any]
@@ -21,6 +22,16 @@ def insert_new(session: Session, table: type[Any], **values: Any) -> None:
     """INSERT … ON CONFLICT DO NOTHING, on either database."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     session.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
+
+
+def lock(session: Session, keys: Iterable[str | None]) -> None:
+    """The accounts' rows are there and ours until the transaction ends: tries, answers and writers of these keys are
+    read and written by nobody else. Their order is the same for all; every caller takes all of its keys at once."""
+    wanted = sorted({key for key in keys if key})
+    for key in wanted:
+        insert_new(session, Account, key=key)
+    if wanted:
+        locking.rows(session, select(Account.key).where(Account.key.in_(wanted)).order_by(Account.key), Account)
 
 
 def touched(session: Session, statement: Update) -> int:
@@ -98,8 +109,7 @@ def may_try(
 
 
 def reserve(session: Session, key: str, attempt_id: str, at: datetime) -> None:
-    insert_new(session, Account, key=key)
-    session.execute(update(Account).where(Account.key == key).values(key=key))
+    """Books a try. The caller has locked the account before it counted what was booked already."""
     insert_new(session, AccountTry, key=key, attempt_id=attempt_id, at=at)  # a login may be the target too: one try
 
 
@@ -119,8 +129,7 @@ def forgive(session: Session, key: str) -> None:
 
 
 def unite(session: Session, name_key: str, told: str) -> None:
-    """``name_key`` proved to be the account ``told``: tries and refusals are united."""
-    insert_new(session, Account, key=told)
+    """``name_key`` proved to be the account ``told``: tries and refusals are united. The caller has locked both."""
     insert_new(session, AccountName, name=name_key, key=told)
     session.execute(update(AccountName).where(AccountName.key == name_key).values(key=told))
     known = select(AccountTry.attempt_id).where(AccountTry.key == told).scalar_subquery()
@@ -144,8 +153,9 @@ def active_link_with(session: Session, key: str, besides: str) -> SyncLink | Non
 
 def lock_for_run(session: Session, run_id: str, keys: Iterable[str]) -> bool:
     """Takes every key for this run, in order, or none: False when another running run has one."""
-    for key in sorted(set(keys)):
-        insert_new(session, Account, key=key)
+    wanted = sorted(set(keys))
+    lock(session, wanted)
+    for key in wanted:
         free = (
             (Account.writer_run_id.is_(None))
             | (Account.writer_run_id == run_id)
@@ -157,6 +167,8 @@ def lock_for_run(session: Session, run_id: str, keys: Iterable[str]) -> bool:
 
 
 def unlock_for_run(session: Session, run_id: str) -> None:
+    held = select(Account.key).where(Account.writer_run_id == run_id).order_by(Account.key)
+    locking.rows(session, held, Account)
     session.execute(update(Account).where(Account.writer_run_id == run_id).values(writer_run_id=None))
 
 

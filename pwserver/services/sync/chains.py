@@ -27,6 +27,7 @@ from pwserver.models import (
     Vault,
     new_id,
 )
+from pwserver.services import locking
 from pwserver.services.audit import record
 from pwserver.services.sync.accounts import key_of
 from pwserver.services.sync.checks import (
@@ -78,6 +79,8 @@ def active_run(chain: SyncChain) -> SyncRun | None:
 def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "continue") -> SyncChain:
     """Enables synchronization and queues a test of every link; never refused because of what a test would find."""
     with write() as session:
+        locking.alone(session)
+        locking.password(session, entry.id)
         at = now()
         agent = _agent(session, entry, agent_id)
         chain = session.scalar(select(SyncChain).where(SyncChain.entry_id == entry.id))

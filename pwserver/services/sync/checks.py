@@ -12,6 +12,7 @@ from sqlalchemy.orm import scoped_session
 from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.errors import Conflict, Invalid
 from pwserver.models import AppUser, Entry, Membership, SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.services import locking
 from pwserver.services.sync.credentials import may_reach
 
 Session = scoped_session[Any]
@@ -124,7 +125,10 @@ def refuse_while_running(session: Session, chain: SyncChain) -> None:
 
 
 def fresh_chain(session: Session, entry: Entry, revision: int | None = None) -> SyncChain:
-    """The entry's chain as it is now. Raises :class:`Conflict` when it is off or was changed since ``revision``."""
+    """The entry's chain as it is now. Raises :class:`Conflict` when it is off or was changed since ``revision``. Begins
+    a transaction that configures the chain."""
+    locking.alone(session)
+    locking.password(session, entry.id)
     chain = session.scalar(
         select(SyncChain).where(SyncChain.entry_id == entry.id).execution_options(populate_existing=True)
     )

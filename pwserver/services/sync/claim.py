@@ -11,9 +11,10 @@ from sqlalchemy.orm import scoped_session
 
 from pwserver.core.timing import Timing
 from pwserver.models import LinkAttempt, Override, SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.services import locking
 from pwserver.services.sync.accounts import lock_for_run, touched
 from pwserver.services.sync.status import refresh
-from pwserver.services.transaction import now, write
+from pwserver.services.transaction import now, retried, write
 
 Session = scoped_session[Any]
 
@@ -22,6 +23,7 @@ class _NotClaimed(Exception):
     """Leaves the transaction without a trace."""
 
 
+@retried
 def claim(run_id: str, worker: str, timing: Timing) -> int | None:
     """The new fence, or None: not due, someone else has it, or its accounts or agent are busy (due again shortly)."""
     try:
@@ -33,6 +35,7 @@ def claim(run_id: str, worker: str, timing: Timing) -> int | None:
 
 
 def _claim(session: Session, run_id: str, worker: str, timing: Timing) -> int:
+    agents = _lock(session, run_id)
     at = now()
     dead = at - timedelta(seconds=timing.lease_grace)
     taken = touched(
@@ -64,7 +67,7 @@ def _claim(session: Session, run_id: str, worker: str, timing: Timing) -> int:
     )
     if kind != "test" and not lock_for_run(session, run_id, [key for key in keys if key]):
         raise _NotClaimed
-    if _agent_is_taken(session, run_id, chain_id, kind):
+    if agents != _agents_in_question(session, run_id) or _agent_is_taken(session, run_id, chain_id, kind):
         raise _NotClaimed
     if kind == "test" and _instruction_is_due(session, chain_id, at):
         raise _NotClaimed
@@ -73,6 +76,20 @@ def _claim(session: Session, run_id: str, worker: str, timing: Timing) -> int:
     bury(session, run_id, fence, at)
     refresh(session, chain_id)
     return int(fence)
+
+
+def _agents_in_question(session: Session, run_id: str) -> set[str]:
+    """The agent this run goes through, and those whose own login its password is."""
+    chain = select(SyncChain).join(SyncRun, SyncRun.chain_id == SyncChain.id).where(SyncRun.id == run_id).subquery()
+    mine = (SyncAgent.id == chain.c.agent_id) | (SyncAgent.login_entry_id == chain.c.entry_id)
+    return set(session.scalars(select(SyncAgent.id).where(mine)))
+
+
+def _lock(session: Session, run_id: str) -> set[str]:
+    """Agents first (rule 33), then the password. Returns the agents that were locked."""
+    agents = locking.agents(session, SyncAgent.id.in_(_agents_in_question(session, run_id)))
+    locking.password_of_run(session, run_id)
+    return set(agents)
 
 
 def bury(session: Session, run_id: str, fence: int, at: datetime) -> None:
@@ -141,6 +158,7 @@ def _agent_is_taken(session: Session, run_id: str, chain_id: str, kind: str) -> 
     return session.execute(running.where(SyncChain.agent_id.in_(agents_i_change)).limit(1)).first() is not None
 
 
+@retried
 def _postpone(run_id: str, timing: Timing) -> None:
     """A run whose accounts are busy is due again shortly; a run that someone has is left alone."""
     with write() as session:

@@ -32,15 +32,16 @@ from pwserver.models import (
     SyncRun,
     new_id,
 )
+from pwserver.services import locking
 from pwserver.services.audit import record
 from pwserver.services.sync import accounts
 from pwserver.services.sync.credentials import serves
 from pwserver.services.sync.plans import read_plan
 from pwserver.services.sync.reach import Bound, Reacher, digests_of
-from pwserver.services.sync.requeue import follow_up, value_was_edited
+from pwserver.services.sync.requeue import chains_stopped_by_a_login, follow_up, value_was_edited
 from pwserver.services.sync.status import next_test, refresh
 from pwserver.services.sync.tries import Try, afford, keep_policy, settle, under
-from pwserver.services.transaction import end_read, now, write
+from pwserver.services.transaction import end_read, now, retried, write
 from pwserver.services.values import shift_stages
 from pwserver.sync.chain import WRITES, After, Denied, FenceLost, Link, NotNow, Plan, Step, Stopping, Why
 from pwserver.sync.ports import Attempt, Target
@@ -96,12 +97,17 @@ class SqlJournal:
         assert isinstance(target, Bound)
         if stopping.requested():
             raise Stopping
+        return self._intend(link, step, target, version, old)
+
+    @retried
+    def _intend(self, link: Link, step: Step, target: Bound, version: str | None, old: str | None) -> Attempt | Denied:
         tries = target.tries(step, version=version, old=old)
         began = monotonic()
         with write() as session:
             at = now()
             hard = at + timedelta(seconds=self.timing.call)
             self._hold(session, hard + timedelta(seconds=self.timing.lease_over_deadline))
+            accounts.lock(session, [target.account_key, target.uses_key, *(each.key for each in tries)])
             run = session.get_one(SyncRun, self.run_id, populate_existing=True)
             denied = (
                 self._gate(session, run, link, step)
@@ -119,7 +125,8 @@ class SqlJournal:
         return Attempt(attempt_id, link, step, version, hard, began)
 
     def _hold(self, session: Session, until: datetime | None = None) -> None:
-        """The first statement of every writing transaction: checks and locks the fence, so a take-over waits."""
+        """Begins every writing transaction: the password is locked, the fence checked and locked; a take-over waits."""
+        locking.password_of_run(session, self.run_id)
         lease: Any = SyncRun.lease_until
         if until is not None:
             lease = case((SyncRun.lease_until > until, SyncRun.lease_until), else_=until)
@@ -226,6 +233,7 @@ class SqlJournal:
     def _keep(self, attempt: Attempt, granted: Granted, outcome: Outcome, after: After) -> bool:
         """The one transaction of an answer. True: the fence was lost, and the answer is kept beside."""
         with write() as session:
+            locking.password_of_run(session, self.run_id, *chains_stopped_by_a_login(session))
             at = now()
             kept = accounts.touched(
                 session,
@@ -246,6 +254,7 @@ class SqlJournal:
                 session.execute(update(LinkAttempt).where(LinkAttempt.id == attempt.id).values(late_outcome=told))
             else:
                 self._hold(session)
+                self._lock_accounts(session, attempt, granted, outcome)
                 row = session.get_one(SyncLink, attempt.link.id, populate_existing=True)
                 after = self._identify(session, row, outcome, after)
                 self._settle_tries(session, attempt, granted, row, outcome, at)
@@ -253,11 +262,16 @@ class SqlJournal:
                 chain = session.get_one(SyncChain, row.chain_id)
                 if outcome.evidence is not None:
                     keep_policy(session, row, outcome.evidence)
-                    session.get_one(SyncAgent, chain.agent_id).last_contact_at = at
+                    _was_in_contact(session, chain.agent_id, at)
                 if after.proof is not None:
                     chain.next_test_at = next_test(chain.id, at)
                 refresh(session, chain.id)
         return lost
+
+    def _lock_accounts(self, session: Session, attempt: Attempt, granted: Granted, outcome: Outcome) -> None:
+        told = outcome.evidence.account_id if outcome.evidence else None
+        known = session.scalar(select(SyncLink.account_key).where(SyncLink.id == attempt.link.id))
+        accounts.lock(session, [told, known, granted.target.account_key, *(each.key for each in granted.tries)])
 
     def _settle_tries(
         self, session: Session, attempt: Attempt, granted: Granted, row: SyncLink, outcome: Outcome, at: datetime
@@ -283,6 +297,7 @@ class SqlJournal:
         session.flush()
         return after
 
+    @retried
     def note(self, link: Link, after: After) -> None:
         with write() as session:
             self._hold(session)
@@ -300,8 +315,10 @@ class SqlJournal:
             row.reason_text = row.reason_code = ""
             refresh(session, row.chain_id)
 
+    @retried
     def promote(self, version: str) -> None:
         with write() as session:
+            locking.value_of(session, session.get_one(EntryVersion, version).entry_id)
             self._hold(session)
             entry_id = session.scalar(
                 select(EntryVersion.entry_id).where(EntryVersion.id == version, EntryVersion.stage == "pending")
@@ -319,6 +336,7 @@ class SqlJournal:
 
     # -- ending
 
+    @retried
     def wait(self, until: datetime) -> None:
         with write() as session:
             self._hold(session)
@@ -329,6 +347,7 @@ class SqlJournal:
             )
             self._end(session)
 
+    @retried
     def done(self, result: str) -> None:
         with write() as session:
             self._hold(session)
@@ -392,6 +411,17 @@ def project(session: Session, row: SyncLink, attempt: Attempt, outcome: Outcome,
         row.told_machine_sid = evidence.machine_sid or row.told_machine_sid
         row.told_account_sid = evidence.account_sid or row.told_account_sid
     session.flush()
+
+
+def _was_in_contact(session: Session, agent_id: str, at: datetime) -> None:
+    """Whoever has the agent's row just now (another answer of it, an administrator) is not waited for."""
+    free = locking.rows(session, select(SyncAgent.id).where(SyncAgent.id == agent_id), SyncAgent, skip=True)
+    session.execute(
+        update(SyncAgent)
+        .where(SyncAgent.id.in_(free))
+        .values(last_contact_at=at)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _forget_proof(row: SyncLink) -> None:

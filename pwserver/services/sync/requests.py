@@ -27,6 +27,7 @@ from pwserver.models import (
     SyncLink,
     SyncRun,
 )
+from pwserver.services import locking
 from pwserver.services.audit import record
 from pwserver.services.sync import requeue
 from pwserver.services.sync.accounts import unlock_for_run
@@ -170,6 +171,7 @@ def _end(session: Session, run: SyncRun, result: str, at: datetime) -> None:
 def give_up(actor: AppUser, entry: Entry) -> None:
     """Gives the pending change up. Refused while some place has, or may have, the pending value."""
     with write() as session:
+        locking.password(session, entry.id)
         chain = _chain(session, entry)
         pending = stage_id(session, chain.id, "pending") if chain else None
         if chain is None or pending is None:
@@ -201,6 +203,7 @@ def give_up(actor: AppUser, entry: Entry) -> None:
 def cancel(actor: AppUser, run: SyncRun) -> None:
     """Ends a run before its next link. A running one notices by itself; unknowns are still probed."""
     with write() as session:
+        locking.password_of_run(session, run.id)
         at = now()
         fresh = session.get_one(SyncRun, run.id, populate_existing=True)
         if fresh.state == "done":
@@ -310,6 +313,8 @@ def _chain(session: Session, entry: Entry) -> SyncChain | None:
 
 
 def enabled_chain(session: Session, entry: Entry) -> SyncChain:
+    """Begins a transaction about an enabled chain: locks its password."""
+    locking.password(session, entry.id)
     chain = _chain(session, entry)
     if chain is None or not chain.enabled:
         raise Conflict("Synchronization is not enabled for this password.")
@@ -317,7 +322,8 @@ def enabled_chain(session: Session, entry: Entry) -> SyncChain:
 
 
 def _fresh(session: Session, entry: Entry, row_version: int | None) -> SyncChain | None:
-    """The entry's chain, after checking that the form was not stale."""
+    """The entry's chain, after checking that the form was not stale. Begins a transaction that changes the value."""
+    locking.value_of(session, entry.id)
     present = session.scalar(select(Entry.row_version).where(Entry.id == entry.id, Entry.deleted_at.is_(None)))
     if present is None:
         raise Conflict("This password was deleted meanwhile. Nothing was saved.")

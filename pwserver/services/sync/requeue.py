@@ -10,6 +10,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.models import Entry, EntryVersion, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
+from pwserver.models.runs import RUN_NUMBER
+from pwserver.services import locking
 from pwserver.services.sync.accounts import key_of_login
 from pwserver.services.sync.credentials import serves
 from pwserver.services.sync.status import refresh, timing
@@ -25,7 +27,10 @@ OUR_LOGIN = ("login_refused", "linked_refused", "override_refused", "waiting_for
 
 def add_run(session: Session, chain_id: str, kind: str, **values: Any) -> SyncRun:
     """A queued run with the next number. The partial unique indexes refuse a second instruction."""
-    number = (session.scalar(select(func.max(SyncRun.number))) or 0) + 1
+    if locking.is_postgres(session):
+        number = session.scalar(RUN_NUMBER)  # a run that is not saved after all leaves a gap
+    else:
+        number = (session.scalar(select(func.max(SyncRun.number))) or 0) + 1
     run = SyncRun(id=new_id(), number=number, chain_id=chain_id, kind=kind, **values)
     session.add(run)
     session.flush()
@@ -235,13 +240,23 @@ def _logins(link: SyncLink, agent: SyncAgent) -> list[tuple[str, str]]:
     return [(entry_id, machine) for entry_id, machine in used if entry_id]
 
 
+STOPPED = (SyncLink.active, SyncLink.state == "blocked", SyncLink.reason.in_(OUR_LOGIN))
+
+
+def chains_stopped_by_a_login(session: Session) -> list[str]:
+    """The chains that an accepted login may set going again."""
+    return list(session.scalars(select(SyncLink.chain_id).where(*STOPPED).distinct()))
+
+
 def _requeue(session: Session, is_meant: Callable[[SyncLink, SyncAgent], bool], at: datetime) -> None:
-    """Blocked links are due again, in the run that waits for others too."""
+    """Blocked links are due again, in the run that waits for others too. The caller has locked these passwords by now;
+    one that was stopped since is locked here."""
+    locking.passwords_of_chains(session, chains_stopped_by_a_login(session))
     blocked = session.execute(
         select(SyncLink, SyncAgent)
         .join(SyncChain, SyncChain.id == SyncLink.chain_id)
         .join(SyncAgent, SyncAgent.id == SyncChain.agent_id)
-        .where(SyncLink.active, SyncLink.state == "blocked", SyncLink.reason.in_(OUR_LOGIN))
+        .where(*STOPPED)
     ).all()
     chains = set()
     for link, agent in blocked:
