@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import scoped_session
 
 from pwserver.extensions import db
 from pwserver.models import Override, SyncAgent, SyncChain, SyncRun
+from pwserver.services.mail import alerts, summary
 from pwserver.services.sync.accounts import unlock_for_run
 from pwserver.services.sync.requeue import follow_up, queue_test
 from pwserver.services.sync.status import next_test, refresh, timing
 from pwserver.services.transaction import end_read, now, write
 
+log = logging.getLogger(__name__)
 Session = scoped_session[Any]
 
 
@@ -23,6 +27,7 @@ def tick() -> list[tuple[str, str]]:
     _expire_overrides()
     _queue_tests()
     _refresh_stale()
+    _make_mails()
     return _nudge()
 
 
@@ -78,6 +83,18 @@ def _refresh_stale() -> None:
     for chain_id in chain_ids:
         with write() as session:
             refresh(session, chain_id)
+
+
+def _make_mails() -> None:
+    """Rows of the mails that are due. An error of ours in there stops no run."""
+    for make in (alerts.make_due, summary.make_due):
+        try:
+            make()
+        except SQLAlchemyError:
+            raise  # the database is away: the whole round is
+        except Exception:
+            db.session.rollback()
+            log.exception("mails were not made")
 
 
 def _expire_overrides() -> None:
