@@ -17,8 +17,12 @@ log = logging.getLogger(__name__)
 def beat() -> int:
     """One round, inside an application context. Returns how many runs were nudged."""
     from pwserver.services import timer
+    from pwserver.services.mail import outbox
 
-    return sum(queueing.enqueue(run_id, queue) for run_id, queue in timer.tick())
+    nudged = sum(queueing.enqueue(run_id, queue) for run_id, queue in timer.tick())
+    for outbox_id, queue in outbox.due():
+        queueing.enqueue(outbox_id, queue, queueing.MAIL)
+    return nudged
 
 
 def run(app: Flask) -> int:

@@ -124,6 +124,8 @@ def main(arguments: list[str]) -> int:
 def preload() -> None:
     """Imports what a run needs, so that a fork starts working at once."""
     importlib.import_module("jobs.sync")
+    importlib.import_module("jobs.mail")
+    importlib.import_module("pwserver.services.mail.letters")
     importlib.import_module("pwserver.services.sync")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pwserver.core.timing import FAST, NORMAL, Timing
+from pwserver.mailserver import MailServer, WrongSettings, from_settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -28,6 +30,9 @@ class Config:
     proxies: int = 0
     """Reverse proxies in front whose ``X-Forwarded-For`` and ``-Proto`` are believed. More than there are would let
     anybody choose the address under which guesses are counted."""
+    mail: MailServer | None = None
+    mail_error: str = ""
+    """Why the settings of the mail server cannot be used; "" when they can, or when there are none."""
 
     @property
     def database(self) -> str:
@@ -50,6 +55,7 @@ class Config:
 def from_environment(environ: dict[str, str] | None = None) -> Config:
     """The configuration that ``PWSERVER_*``, ``DATABASE_URL`` and ``REDIS_URL`` describe."""
     env = os.environ if environ is None else environ
+    mail, mail_error = _mail(env)
     return Config(
         instance=Path(env.get("PWSERVER_INSTANCE") or PROJECT / "instance").resolve(),
         host=env.get("PWSERVER_HOST") or "127.0.0.1",
@@ -61,4 +67,13 @@ def from_environment(environ: dict[str, str] | None = None) -> Config:
         timing=FAST if env.get("PWSERVER_TIMING") == "fast" else NORMAL,
         demo=env.get("PWSERVER_DEMO", "") == "1",
         proxies=int(env.get("PWSERVER_PROXIES") or 0),
+        mail=mail,
+        mail_error=mail_error,
     )
+
+
+def _mail(env: Mapping[str, str]) -> tuple[MailServer | None, str]:
+    try:
+        return from_settings(env), ""
+    except WrongSettings as error:
+        return None, str(error)

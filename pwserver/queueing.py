@@ -31,6 +31,7 @@ LATER = "later"
 QUEUES = (NOW, LATER)
 
 JOB = "jobs.sync.run"
+MAIL = "jobs.mail.send"
 FAILURE_SECONDS = 60
 """How long the trace of a job that died is kept; what happened to the run is in its row."""
 
@@ -58,8 +59,9 @@ def workers() -> dict[str, int]:
     return {NOW: max(1, count), LATER: max(1, count)}
 
 
-def enqueue(run_id: str, queue_name: Literal["now", "later"] | str = NOW) -> bool:
-    """Nudges a worker to do this run. Call it after the commit. Never raises for a queue that is away.
+def enqueue(run_id: str, queue_name: Literal["now", "later"] | str = NOW, job: str = JOB) -> bool:
+    """Nudges a worker to do this run, or to send this mail (``job`` MAIL). Call it after the commit. Never raises for
+    a queue that is away.
 
     False: nothing was queued, since the queue is away, this run waits in it already, or ``later`` is full (the row
     waits, and the timer asks again).
@@ -74,13 +76,13 @@ def enqueue(run_id: str, queue_name: Literal["now", "later"] | str = NOW) -> boo
         if queue_name == LATER and len(waiting) + target.started_job_registry.count >= 2 * workers()[LATER]:
             return False
         target.enqueue_call(
-            JOB,
+            job,
             args=(run_id,),
             job_id=f"{run_id}_{secrets.token_hex(4)}",
             timeout=-1,  # RQ's limit is SIGALRM, which could strike between a send and its commit
             result_ttl=0,
             failure_ttl=FAILURE_SECONDS,
-            description=JOB,
+            description=job,
         )
     except (RedisError, OSError) as error:
         log.warning("the queue is away (%s); the timer will nudge again", type(error).__name__)

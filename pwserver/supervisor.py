@@ -94,6 +94,8 @@ class Supervisor:
             say(line)
         if said["code"]:
             say(f"There is no user yet. Open {config.url}/setup and type this code within an hour: {said['code']}")
+        if config.mail_error:
+            say(f"No mail is sent: {config.mail_error}")
         say("Ctrl-C ends it.\n")
 
     def _lab(self) -> Child:
@@ -132,7 +134,8 @@ class Supervisor:
     def _add(self, child: Child) -> None:
         child.env = self._env()
         if child.name == "lab":
-            child.env.pop("PWSERVER_MASTER_KEY", None)  # a simulation has no use for it
+            for secret in ("PWSERVER_MASTER_KEY", "PWSERVER_SMTP_PASSWORD"):
+                child.env.pop(secret, None)  # a simulation has no use for it
         child.start()
         self.children.append(child)
 

@@ -4,6 +4,7 @@ from pwserver.models.agents import AgentScope, SyncAgent
 from pwserver.models.base import Base, new_id
 from pwserver.models.chains import LinkMaybe, SyncChain, SyncLink
 from pwserver.models.entries import Entry, EntryVersion, KeyCanary, Setting
+from pwserver.models.mails import Outbox, Trouble
 from pwserver.models.people import AppUser, Membership, Vault
 from pwserver.models.records import Event, Incident
 from pwserver.models.runs import Account, AccountAnswer, AccountName, AccountTry, LinkAttempt, Override, SyncRun
@@ -24,12 +25,14 @@ __all__ = [
     "LinkAttempt",
     "LinkMaybe",
     "Membership",
+    "Outbox",
     "Override",
     "Setting",
     "SyncAgent",
     "SyncChain",
     "SyncLink",
     "SyncRun",
+    "Trouble",
     "Vault",
     "new_id",
 ]

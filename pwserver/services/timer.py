@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import scoped_session
 
 from pwserver.extensions import db
 from pwserver.models import Override, SyncAgent, SyncChain, SyncRun
 from pwserver.services import locking
+from pwserver.services.mail import alerts, summary
 from pwserver.services.sync.accounts import unlock_for_run
 from pwserver.services.sync.requeue import follow_up, queue_test
 from pwserver.services.sync.status import next_test, refresh, timing
 from pwserver.services.transaction import end_read, now, retried, write
 
+log = logging.getLogger(__name__)
 Session = scoped_session[Any]
 
 
@@ -24,6 +28,7 @@ def tick() -> list[tuple[str, str]]:
     _expire_overrides()
     _queue_tests()
     _refresh_stale()
+    _make_mails()
     return _nudge()
 
 
@@ -96,6 +101,18 @@ def _refresh(chain_id: str) -> None:
     with write() as session:
         locking.passwords_of_chains(session, [chain_id])
         refresh(session, chain_id)
+
+
+def _make_mails() -> None:
+    """Rows of the mails that are due. An error of ours in there stops no run."""
+    for make in (alerts.make_due, summary.make_due):
+        try:
+            make()
+        except SQLAlchemyError:
+            raise  # the database is away: the whole round is
+        except Exception:
+            db.session.rollback()
+            log.exception("mails were not made")
 
 
 def _expire_overrides() -> None:

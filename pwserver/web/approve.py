@@ -11,6 +11,7 @@ from pwserver.models import Entry, Incident, SyncChain
 from pwserver.services import sync, views
 from pwserver.services.sync.preview import retest_plan
 from pwserver.services.views.approve import ApproveView, read_approve
+from pwserver.web import load
 from pwserver.web.entries import frame
 from pwserver.web.forms import Form
 from pwserver.web.forms.approve import approval_of, first_form, typed_form
@@ -27,8 +28,29 @@ blueprint = Blueprint("approve", __name__)
 @on_incident("read")
 def issue(incident: Incident) -> ResponseReturnValue:
     """What a mail's link opens: the chain, from which an owner goes on to Approve. It changes nothing."""
-    chain = db.session.get_one(SyncChain, incident.chain_id)
-    return go(url_for("sync.show", entry_id=chain.entry_id))
+    return go(url_for("sync.show", entry_id=_entry_id(incident)))
+
+
+@blueprint.get("/issues/<incident_id>/retest")
+@on_incident("read")
+def issue_retest(incident: Incident) -> ResponseReturnValue:
+    """The chain, at the panel with its Retest Sync."""
+    return go(url_for("sync.show", entry_id=_entry_id(incident), _anchor="issue"))
+
+
+@blueprint.get("/issues/<incident_id>/approve")
+@on_incident("read")
+def issue_approve(incident: Incident) -> ResponseReturnValue:
+    """Approve, while the incident is open and for an owner; else the chain, which says how it stands now."""
+    entry_id = _entry_id(incident)
+    vault_id = db.session.get_one(Entry, entry_id).vault_id
+    if incident.closed_at is None and load.may(vault_id, "owner"):
+        return go(url_for("approve.show", entry_id=entry_id))
+    return go(url_for("sync.show", entry_id=entry_id))
+
+
+def _entry_id(incident: Incident) -> str:
+    return db.session.get_one(SyncChain, incident.chain_id).entry_id
 
 
 @blueprint.get("/passwords/<entry_id>/approve")

@@ -78,7 +78,7 @@ def load_run(run_id: str, right: Right) -> SyncRun:
 
 def load_incident(incident_id: str, right: Right) -> Incident:
     incident = db.session.get(Incident, incident_id)
-    if incident is None:
+    if incident is None or incident.chain_id is None:
         raise NotFound()
     load_entry(db.session.get_one(SyncChain, incident.chain_id).entry_id, right)
     return incident

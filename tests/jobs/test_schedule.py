@@ -14,16 +14,19 @@ from sqlalchemy.exc import OperationalError
 
 from jobs import schedule, sync, worker
 from pwserver.services import timer
+from pwserver.services.mail import outbox
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 
 
 def test_every_due_run_is_nudged_into_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[tuple[str, str]] = []
+    given: list[tuple[str, ...]] = []
     monkeypatch.setattr(timer, "tick", lambda: [("a", "now"), ("b", "later")])
-    monkeypatch.setattr(schedule.queueing, "enqueue", lambda run, queue: given.append((run, queue)) or queue == "now")
-    assert schedule.beat() == 1, "counts those that the queue took"
-    assert given == [("a", "now"), ("b", "later")]
+    monkeypatch.setattr(outbox, "due", lambda: [("c", "now")])
+    take = lambda run, queue, *job: given.append((run, queue, *job)) or queue == "now"  # noqa: E731
+    monkeypatch.setattr(schedule.queueing, "enqueue", take)
+    assert schedule.beat() == 1, "counts the runs that the queue took"
+    assert given == [("a", "now"), ("b", "later"), ("c", "now", "jobs.mail.send")]
 
 
 def test_a_database_that_is_away_does_not_end_the_timer(monkeypatch: pytest.MonkeyPatch) -> None:

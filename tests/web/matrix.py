@@ -77,6 +77,8 @@ MATRIX: dict[str, str] = {
     "runs.show": "read",
     "runs.cancel": "modify",
     "approve.issue": "read",
+    "approve.issue_approve": "read",
+    "approve.issue_retest": "read",
     "approve.show": "owner",
     "approve.save": "owner",
     "history.show": "read",

@@ -17,12 +17,12 @@ from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.states import ChainFacts, LinkFacts, LinkState, Status, derive_status
 from pwserver.core.timing import Timing
 from pwserver.extensions import db
-from pwserver.models import Entry, EntryVersion, Incident, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.models import Entry, EntryVersion, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services.audit import record
+from pwserver.services.sync import incidents
 from pwserver.services.sync.credentials import serves
 from pwserver.services.transaction import now
 from pwserver.sync.chain import COUNTING
-from pwserver.sync.settle import GIVEN_UP
 
 Session = scoped_session[Any]
 
@@ -189,7 +189,7 @@ def refresh(session: Session, chain_id: str) -> Status:
         entry = session.get_one(Entry, chain.entry_id)
         record(session, None, "status", entry=entry, facts={"from": was, "to": str(status), "detail": detail})
     chain.status_detail = detail
-    _incident(session, chain, status, facts, at)
+    incidents.follow(session, chain, status, facts.links, at)
     session.flush()
     return status
 
@@ -224,32 +224,6 @@ WORDS = {
 def _names(machines: Sequence[str]) -> str:
     unique = list(dict.fromkeys(machines))
     return ", ".join(unique[:2]) + (f" and {len(unique) - 2} more" if len(unique) > 2 else "")
-
-
-def _incident(session: Session, chain: SyncChain, status: Status, facts: Facts, at: datetime) -> None:
-    """One open incident per chain: opened when it goes Out of Sync, or when tests of a machine were answered by silence
-    for three days (rule 43); over when it is In Sync, Pending Sync with nothing under way, or switched off."""
-    found = session.scalar(select(Incident).where(Incident.chain_id == chain.id, Incident.closed_at.is_(None)))
-    silent_for_days = status == Status.PENDING_SYNC and any(link.reason == GIVEN_UP for link in facts.links)
-    if status == Status.OUT_OF_SYNC or silent_for_days:
-        # A place skipped because its account's machine is off, and an unknown that is being probed, wait for nobody.
-        silent = all(link.state not in (LinkState.REFUSED, LinkState.BLOCKED) for link in facts.links)
-        kind = "unreachable" if silent else "needs_override"
-        if found is None:
-            delay = timedelta(minutes=15) if silent and not silent_for_days else timedelta(0)
-            session.add(Incident(chain_id=chain.id, kind=kind, opened_at=at, mail_due_at=at + delay))
-        elif found.kind != kind and kind == "needs_override":
-            found.kind, found.mail_due_at = kind, at
-        return
-    over = {Status.IN_SYNC: "in_sync", Status.PENDING_SYNC: "pending", Status.NOT_SYNCED: "disabled"}
-    if found is not None and status in over and not (status == Status.PENDING_SYNC and _is_active(session, chain)):
-        found.closed_at, found.closed_why = at, over[status]
-
-
-def _is_active(session: Session, chain: SyncChain) -> bool:
-    """Whether a run of the chain has not ended, one that waits for a silent machine included."""
-    active = select(SyncRun.id).where(SyncRun.chain_id == chain.id, SyncRun.state != "done")
-    return session.scalar(active.limit(1)) is not None
 
 
 def recheck_due() -> list[str]:

@@ -1,0 +1,105 @@
+"""Which incident is mailed to whom, and when: the rows of its mails, made by the timer (rule 41)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import scoped_session
+
+from pwserver.extensions import db
+from pwserver.models import AppUser, Entry, Incident, Membership, Outbox, SyncChain
+from pwserver.services.mail.outbox import put
+from pwserver.services.transaction import end_read, now, write
+
+Session = scoped_session[Any]
+
+OVER = "over"
+OVER_UNSENT = "It was over before this mail could be sent."
+
+
+def make_due() -> None:
+    """Rows for every incident whose mail is due: the first one, the turn, and the end. Each in its own transaction."""
+    at = now()
+    begins = Incident.closed_at.is_(None) & Incident.mailed_at.is_(None) & (Incident.mail_due_at <= at)
+    ends = Incident.closed_at.is_not(None) & Incident.told & Incident.over_mailed_at.is_(None)
+    ids = list(db.session.scalars(select(Incident.id).where(Incident.cause_id.is_(None), begins | ends)))
+    end_read()
+    for incident_id in ids:
+        with write() as session:
+            incident = session.get_one(Incident, incident_id, with_for_update=True, populate_existing=True)
+            if incident.closed_at is not None:
+                _make_over(session, incident, at)
+            elif incident.cause_id is None:
+                _make_first(session, incident, at)
+
+
+def _make_first(session: Session, incident: Incident, at: datetime) -> None:
+    for user in recipients(session, incident):
+        put(session, user, incident.kind, incident.id, incident.kind, incident=incident.id)
+    incident.mailed_at, incident.told = at, True
+
+
+def _make_over(session: Session, incident: Incident, at: datetime) -> None:
+    """To those who had the first one, or may have had it. Whose first is still here needs neither."""
+    rows = mails_of(session, incident.id)
+    for user_id in {row.to_user_id for row in rows if row.state in ("sent", "sending", "kept")}:
+        put(session, session.get_one(AppUser, user_id), OVER, incident.id, OVER, incident=incident.id)
+    waiting = [row.id for row in rows if row.state == "waiting"]
+    session.execute(
+        update(Outbox)
+        .where(Outbox.id.in_(waiting), Outbox.state == "waiting")
+        .values(state="dropped", answer=OVER_UNSENT, ended_at=at)
+    )
+    incident.over_mailed_at = at
+
+
+def mails_of(session: Session, subject: str) -> list[Outbox]:
+    """The first mails of an incident or trouble, not those that say it is over."""
+    named = Outbox.dedupe_key.between(f"{subject}:", f"{subject};")
+    return [row for row in session.scalars(select(Outbox).where(named)) if f":{OVER}:" not in row.dedupe_key]
+
+
+def recipients(session: Session, incident: Incident) -> list[AppUser]:
+    """Every active owner of the vaults concerned; of a vault without one, the organization administrators. They also
+    hear of an agent that needs them, since only they repair it."""
+    found: dict[str, AppUser] = {}
+    for vault_id in vaults_of(session, incident):
+        for user in owners_of(session, vault_id) or administrators(session):
+            found[user.id] = user
+    if incident.agent_id and incident.kind == "needs_override":
+        found |= {user.id: user for user in administrators(session)}
+    return sorted(found.values(), key=lambda user: user.email)
+
+
+def chains_of(session: Session, incident: Incident) -> list[SyncChain]:
+    """The chain of an incident; of a cause, those that wait for it, or that waited when it ended."""
+    if incident.chain_id:
+        return [session.get_one(SyncChain, incident.chain_id)]
+    query = select(SyncChain).join(Incident, Incident.chain_id == SyncChain.id).where(Incident.cause_id == incident.id)
+    if incident.closed_at is None:
+        query = query.where(Incident.closed_at.is_(None))
+    rows = session.scalars(query.join(Entry, Entry.id == SyncChain.entry_id).order_by(Entry.name))
+    return list(dict.fromkeys(rows))
+
+
+def vaults_of(session: Session, incident: Incident) -> Iterable[str]:
+    return {chain.entry.vault_id for chain in chains_of(session, incident)}
+
+
+def owners_of(session: Session, vault_id: str) -> list[AppUser]:
+    """Active owners, by name."""
+    query = (
+        select(AppUser)
+        .join(Membership, Membership.user_id == AppUser.id)
+        .where(Membership.vault_id == vault_id, Membership.owner, AppUser.active)
+        .order_by(AppUser.name)
+    )
+    return list(session.scalars(query))
+
+
+def administrators(session: Session) -> list[AppUser]:
+    query = select(AppUser).where(AppUser.active, AppUser.org_admin).order_by(AppUser.name)
+    return list(session.scalars(query))

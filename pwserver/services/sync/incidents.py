@@ -1,0 +1,156 @@
+"""Sync Issues: opened, turned and ended with the status of a chain (rules 41 and 43).
+
+A chain whose only trouble is that an agent is silent, or that a login of ours was refused, belongs to the incident of
+that cause: forty chains behind one refused login are one mail. Nothing here sends; the timer makes the mails' rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import scoped_session
+
+from pwserver.connectors.kinds import LINK_KINDS
+from pwserver.core.states import LinkState, Status
+from pwserver.models import Incident, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
+from pwserver.services.sync.accounts import insert_new
+from pwserver.sync.settle import GIVEN_UP
+
+Session = scoped_session[Any]
+
+SILENT_FOR = timedelta(minutes=15)
+"""How long an owner is not told of a mere silence."""
+LOGIN_REFUSED, LINKED_REFUSED, BEHIND_A_LOGIN = "login_refused", "linked_refused", "waiting_for_login"
+AGENT_SILENT = frozenset({"no_answer", "unreachable", "no_dns", "out_of_shells"})
+"""Reasons of a link behind a Windows agent that speak of the agent itself: its machines are asked by it."""
+OVER = {Status.IN_SYNC: "in_sync", Status.PENDING_SYNC: "pending", Status.NOT_SYNCED: "disabled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What many chains may wait for: an agent, or a linked credential (an entry)."""
+
+    column: Literal["agent_id", "credential_id"]
+    id: str
+
+
+def follow(session: Session, chain: SyncChain, status: Status, links: Sequence[SyncLink], at: datetime) -> None:
+    """Opens, turns or ends the incident of a chain, at the end of a transaction that changed its status or links."""
+    found = session.scalar(select(Incident).where(Incident.chain_id == chain.id, Incident.closed_at.is_(None)))
+    silent_for_days = status == Status.PENDING_SYNC and any(link.reason == GIVEN_UP for link in links)
+    if status == Status.OUT_OF_SYNC or silent_for_days:
+        # A place skipped because its account's machine is off, and an unknown that is being probed, wait for nobody.
+        silent = all(link.state not in (LinkState.REFUSED, LinkState.BLOCKED) for link in links)
+        due = at + SILENT_FOR if silent and not silent_for_days else at
+        _stands(session, chain, found, "unreachable" if silent else "needs_override", due, at, links)
+    elif found is not None and status in OVER and not (status == Status.PENDING_SYNC and _is_active(session, chain)):
+        found.closed_at, found.closed_why = at, OVER[status]
+        _leave(session, found, at)
+
+
+def _stands(
+    session: Session, chain: SyncChain, found: Incident | None, kind: str, due: datetime, at: datetime,
+    links: Sequence[SyncLink],
+) -> None:  # fmt: skip
+    if found is None:
+        found = Incident(id=new_id(), chain_id=chain.id, kind=kind, opened_at=at, mail_due_at=due)
+        session.add(found)
+    elif found.kind != kind and kind == "needs_override":
+        found.kind, found.mail_due_at, found.mailed_at = kind, at, None
+    cause = None if found.told else cause_of(session, chain, links)
+    _belongs(session, found, cause, due, at)
+
+
+def _belongs(session: Session, found: Incident, cause: Cause | None, due: datetime, at: datetime) -> None:
+    """Joins the incident of its cause, or stands for itself once the cause is another or none."""
+    held = session.get(Incident, found.cause_id) if found.cause_id else None
+    if held is not None and cause is not None and getattr(held, cause.column) == cause.id and held.closed_at is None:
+        if held.kind == "unreachable" and found.kind == "needs_override":
+            held.kind, held.mail_due_at, held.mailed_at = found.kind, at, None
+        return
+    if held is not None:
+        _leave(session, found, at)
+        found.cause_id = None
+        found.mail_due_at, found.mailed_at = due, None
+    if cause is not None:
+        found.cause_id = _join(session, cause, found.kind, due, at)
+
+
+def _join(session: Session, cause: Cause, kind: str, due: datetime, at: datetime) -> str:
+    """The open incident of a cause, made when there is none; whoever owns what joins is mailed once, too."""
+    session.flush()
+    column = getattr(Incident, cause.column)
+    insert_new(
+        session, Incident, id=new_id(), kind=kind, opened_at=at, mail_due_at=due, told=False, closed_why="",
+        **{cause.column: cause.id},
+    )  # fmt: skip
+    parent = session.scalars(
+        select(Incident)
+        .where(column == cause.id, Incident.closed_at.is_(None))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+    if parent.kind == "unreachable" and kind == "needs_override":
+        parent.kind, parent.mail_due_at = kind, at
+    parent.mailed_at = None
+    return str(parent.id)
+
+
+def _leave(session: Session, found: Incident, at: datetime) -> None:
+    """A chain waits for its cause no more; the last one ends the incident of the cause."""
+    if found.cause_id is None:
+        return
+    session.flush()
+    parent = session.get_one(Incident, found.cause_id, with_for_update=True, populate_existing=True)
+    others = select(Incident.id).where(
+        Incident.cause_id == parent.id, Incident.id != found.id, Incident.closed_at.is_(None)
+    )
+    if parent.closed_at is None and session.scalar(others.limit(1)) is None:
+        parent.closed_at, parent.closed_why = at, found.closed_why or "in_sync"
+
+
+def cause_of(session: Session, chain: SyncChain, links: Sequence[SyncLink]) -> Cause | None:
+    """The one thing all of a chain's trouble comes from, or None: a refused password is always its own."""
+    if any(link.state == LinkState.REFUSED for link in links):
+        return None
+    agent = session.get_one(SyncAgent, chain.agent_id)
+    blocked = [link for link in links if link.state == LinkState.BLOCKED]
+    silent = [link for link in links if link.state == LinkState.UNREACHABLE]
+    if blocked:
+        causes = {_login_of(session, link, agent) for link in blocked}
+    else:
+        causes = {_silence_of(link, agent) for link in silent}
+    return causes.pop() if len(causes) == 1 else None
+
+
+def _login_of(session: Session, link: SyncLink, agent: SyncAgent) -> Cause | None:
+    """Which login of ours stopped a link. One that only waits says not which: the one that has an open incident."""
+    linked_id = link.linked_entry_id or agent.linked_entry_id
+    by_agent = Cause("agent_id", agent.id)
+    by_linked = Cause("credential_id", linked_id) if linked_id else None
+    if link.reason == LOGIN_REFUSED:
+        return by_agent
+    if link.reason == LINKED_REFUSED:
+        return by_linked
+    if link.reason != BEHIND_A_LOGIN:
+        return None
+    is_open = select(Incident.id).where(Incident.closed_at.is_(None), Incident.credential_id == linked_id)
+    if by_linked and session.scalar(is_open.limit(1)):
+        return by_linked
+    return by_agent if LINK_KINDS[link.kind].transport == "winrm" else by_linked
+
+
+def _silence_of(link: SyncLink, agent: SyncAgent) -> Cause | None:
+    if LINK_KINDS[link.kind].transport == "winrm" and link.reason in AGENT_SILENT:
+        return Cause("agent_id", agent.id)
+    return None
+
+
+def _is_active(session: Session, chain: SyncChain) -> bool:
+    """Whether a run of the chain has not ended, one that waits for a silent machine included."""
+    active = select(SyncRun.id).where(SyncRun.chain_id == chain.id, SyncRun.state != "done")
+    return session.scalar(active.limit(1)) is not None
