@@ -4,7 +4,7 @@ from pwserver.models.agents import AgentScope, SyncAgent
 from pwserver.models.base import Base, new_id
 from pwserver.models.chains import LinkMaybe, SyncChain, SyncLink
 from pwserver.models.entries import Entry, EntryVersion, KeyCanary, Setting
-from pwserver.models.people import AppUser, Membership, Vault
+from pwserver.models.people import AppUser, Favourite, Membership, Vault
 from pwserver.models.records import Event, Incident
 from pwserver.models.runs import Account, AccountAnswer, AccountName, AccountTry, LinkAttempt, Override, SyncRun
 
@@ -19,6 +19,7 @@ __all__ = [
     "Entry",
     "EntryVersion",
     "Event",
+    "Favourite",
     "Incident",
     "KeyCanary",
     "LinkAttempt",

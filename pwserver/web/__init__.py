@@ -15,6 +15,8 @@ NOUNS = (
     "dashboard",
     "vaults",
     "entries",
+    "favourites",
+    "search",
     "sync",
     "approve",
     "history",
