@@ -5,7 +5,7 @@ from pwserver.models.base import Base, new_id
 from pwserver.models.chains import LinkMaybe, SyncChain, SyncLink
 from pwserver.models.entries import Entry, EntryVersion, KeyCanary, Setting
 from pwserver.models.mails import Outbox, Trouble
-from pwserver.models.people import AppUser, Membership, Vault
+from pwserver.models.people import AppUser, Favourite, Membership, Vault
 from pwserver.models.records import Event, Incident
 from pwserver.models.runs import Account, AccountAnswer, AccountName, AccountTry, LinkAttempt, Override, SyncRun
 
@@ -20,6 +20,7 @@ __all__ = [
     "Entry",
     "EntryVersion",
     "Event",
+    "Favourite",
     "Incident",
     "KeyCanary",
     "LinkAttempt",

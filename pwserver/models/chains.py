@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, event, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from pwserver.core.finding import account_name, text_of
 from pwserver.models.agents import SyncAgent
 from pwserver.models.base import ID, Base, key_column, where
 from pwserver.models.entries import Entry
@@ -62,6 +63,8 @@ class SyncLink(Base):
     account_key: Mapped[str | None] = mapped_column(String(400))
     place_key: Mapped[str | None] = mapped_column(String(600))
     active: Mapped[bool] = mapped_column(default=True)
+    find_text: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
+    """What search looks at, folded: machine, account, task, service. Kept by :func:`keep_find_text`."""
 
     state: Mapped[str] = mapped_column(String(12), default="waiting")
     reason: Mapped[str] = mapped_column(String(40), default="")
@@ -97,6 +100,22 @@ class SyncLink(Base):
         Index("uq_sync_link_primary", "chain_id", unique=True, **where("position = 0 AND active")),
         CheckConstraint("is_account OR account_link_id IS NOT NULL", name="place_names_its_account"),
     )
+
+
+FOUND_BY = ("user_name", "path", "name", "domain", "device", "address")
+"""The settings by which a person looks for a link."""
+
+
+def link_find_text(link: SyncLink) -> str:
+    settings = link.settings or {}
+    account = account_name(link.machine or "", str(settings.get("user_name", "")))
+    return text_of([account, link.machine or "", *(str(settings.get(name, "")) for name in FOUND_BY)])
+
+
+@event.listens_for(SyncLink, "before_insert")
+@event.listens_for(SyncLink, "before_update")
+def keep_find_text(_mapper: Any, _connection: Any, link: SyncLink) -> None:
+    link.find_text = link_find_text(link)
 
 
 class LinkMaybe(Base):

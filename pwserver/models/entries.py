@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, event, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from pwserver.core.finding import account_name, text_of
 from pwserver.models.base import ID, Base, key_column, where
 from pwserver.models.people import Vault
 
@@ -29,6 +31,8 @@ class Entry(Base):
     port: Mapped[int] = mapped_column(default=22)
     host_key: Mapped[str] = mapped_column(String(120), default="")
     notes: Mapped[str] = mapped_column(Text, default="")
+    find_text: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
+    """What search looks at, folded: kept by :func:`keep_find_text`. Never the notes, which may hold a secret."""
     row_version: Mapped[int] = mapped_column(default=1)
     deleted_at: Mapped[datetime | None]
 
@@ -37,6 +41,18 @@ class Entry(Base):
     __table_args__ = (
         Index("uq_entry_name_in_vault", "vault_id", text("lower(name)"), unique=True, **where("deleted_at IS NULL")),
     )
+
+
+def entry_find_text(entry: Entry) -> str:
+    """Name, account and where it lives."""
+    account = account_name(entry.domain or entry.machine or "", entry.user_name or "")
+    return text_of([entry.name, account, *(place or "" for place in (entry.machine, entry.domain, entry.address))])
+
+
+@event.listens_for(Entry, "before_insert")
+@event.listens_for(Entry, "before_update")
+def keep_find_text(_mapper: Any, _connection: Any, entry: Entry) -> None:
+    entry.find_text = entry_find_text(entry)
 
 
 class EntryVersion(Base):

@@ -52,3 +52,12 @@ class Membership(Base):
 
     vault: Mapped[Vault] = relationship(back_populates="memberships")
     user: Mapped[AppUser] = relationship()
+
+
+class Favourite(Base):
+    """A password that somebody starred. Shown only while they may see it."""
+
+    __tablename__ = "favourite"
+
+    user_id: Mapped[str] = mapped_column(ID, ForeignKey("app_user.id"), primary_key=True)
+    entry_id: Mapped[str] = mapped_column(ID, ForeignKey("entry.id"), primary_key=True, index=True)

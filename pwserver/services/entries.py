@@ -14,7 +14,7 @@ from pwserver.core.errors import Conflict, Invalid
 from pwserver.core.names import check_readable
 from pwserver.core.passwords import TYPES, type_of
 from pwserver.core.secrets import Secret, check_value
-from pwserver.core.states import STATUS, Status
+from pwserver.core.states import Status
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, EntryVersion, SyncAgent, SyncChain, SyncLink, SyncRun, Vault, new_id
 from pwserver.services import locking
@@ -137,22 +137,10 @@ def restore_entry(actor: AppUser, entry: Entry) -> None:
         record(session, actor, "password.restored", entry=row)
 
 
-def list_entries(vault: Vault, find: str = "") -> list[Listed]:
-    """The passwords of a vault: what needs a person first, then by name. ``find``: part of name, user or machine."""
-    query = (
-        select(Entry, SyncChain)
-        .outerjoin(SyncChain)
-        .where(Entry.vault_id == vault.id, Entry.deleted_at.is_(None))
-        .order_by(func.lower(Entry.name))
-    )
-    if find := find.strip().lower():
-        columns = (Entry.name, Entry.user_name, Entry.machine)
-        query = query.where(or_(*(func.lower(column).contains(find, autoescape=True) for column in columns)))
-    rows = db.session.execute(query).all()
+def listed(rows: Sequence[tuple[Entry, SyncChain | None]]) -> list[Listed]:
+    """Passwords with their chains as rows of a table, in the order given; the number of statements is constant."""
     counts = _link_counts([chain.id for _, chain in rows if chain])
-    listed = [_listed(entry, chain, *counts.get(chain.id if chain else "", (0, 0))) for entry, chain in rows]
-    order = list(STATUS)
-    return sorted(listed, key=lambda one: (not STATUS[one.status].loud, order.index(one.status)))
+    return [_listed(entry, chain, *counts.get(chain.id if chain else "", (0, 0))) for entry, chain in rows]
 
 
 def _listed(entry: Entry, chain: SyncChain | None, links: int = 0, good: int = 0) -> Listed:
@@ -164,8 +152,7 @@ def _listed(entry: Entry, chain: SyncChain | None, links: int = 0, good: int = 0
 
 def standing(entry: Entry) -> Listed:
     """How one entry stands: the same words as in its vault's table."""
-    chain = db.session.scalar(select(SyncChain).filter_by(entry_id=entry.id))
-    return _listed(entry, chain, *_link_counts([chain.id] if chain else []).get(chain.id if chain else "", (0, 0)))
+    return listed([(entry, db.session.scalar(select(SyncChain).filter_by(entry_id=entry.id)))])[0]
 
 
 def _link_counts(chain_ids: Sequence[str]) -> dict[str, tuple[int, int]]:

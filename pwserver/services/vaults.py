@@ -9,14 +9,17 @@ from sqlalchemy import func, select
 from pwserver.core.access import Right, highest
 from pwserver.core.errors import Conflict, Forbidden, Invalid, NotFound
 from pwserver.core.names import check_readable
+from pwserver.core.states import STATUS
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, Membership, SyncChain, Vault, new_id
-from pwserver.services import locking, users
+from pwserver.services import favourites, locking, users
 from pwserver.services.audit import record
 from pwserver.services.transaction import write
 from pwserver.services.values import AnySession
 
 SYSTEM_NAME = "Sync agents"
+LOUD = [status for status, row in STATUS.items() if row.loud]
+"""The statuses that wait for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +46,23 @@ def visible(user: AppUser) -> list[Vault]:
 
 
 def overview(user: AppUser) -> list[Seen]:
-    """:func:`visible` with counts."""
-    loud = ("out_of_sync", "not_configured", "agent_disabled")
-    alive = select(Entry.vault_id, func.count()).where(Entry.deleted_at.is_(None)).group_by(Entry.vault_id)
-    entries = dict(db.session.execute(alive).all())
-    waiting = (
-        select(Entry.vault_id, func.count())
-        .join(SyncChain)
-        .where(Entry.deleted_at.is_(None), SyncChain.status.in_(loud))
+    """:func:`visible` with what this person may do there, and with counts."""
+    rows = db.session.execute(
+        select(Vault, Membership)
+        .join(Membership)
+        .where(Membership.user_id == user.id, Vault.deleted_at.is_(None))
+        .order_by(Vault.kind == "system", func.lower(Vault.name))
+    ).all()
+    ids = [vault.id for vault, _ in rows]
+    alive = (
+        select(Entry.vault_id, func.count(), func.count().filter(SyncChain.status.in_(LOUD)))
+        .outerjoin(SyncChain)
+        .where(Entry.deleted_at.is_(None), Entry.vault_id.in_(ids))
         .group_by(Entry.vault_id)
     )
-    issues = dict(db.session.execute(waiting).all())
-    return [
-        Seen(vault, right, entries.get(vault.id, 0), issues.get(vault.id, 0))
-        for vault in visible(user)
-        if (right := right_of(user, vault.id))
-    ]
+    counts = {vault_id: (entries, issues) for vault_id, entries, issues in db.session.execute(alive)}
+    found = ((vault, highest(owner=row.owner, modify=row.modify, read=row.read)) for vault, row in rows)
+    return [Seen(vault, right, *counts.get(vault.id, (0, 0))) for vault, right in found if right]
 
 
 def right_of(user: AppUser, vault_id: str) -> Right | None:
@@ -171,6 +175,7 @@ def remove_member(actor: AppUser, vault: Vault, user_id: str) -> None:
         if row is None:
             raise Conflict("This member was removed meanwhile. Nothing was changed.")
         email = row.user.email
+        favourites.forget_in_vault(session, user_id, vault.id)
         session.delete(row)
         session.flush()
         _keep_an_owner(session, vault)

@@ -16,6 +16,8 @@ NOUNS = (
     "dashboard",
     "vaults",
     "entries",
+    "favourites",
+    "search",
     "sync",
     "approve",
     "history",

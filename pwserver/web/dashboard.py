@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, render_template, request, session
@@ -15,12 +16,16 @@ from pwserver.web.session import maybe_me, me
 
 blueprint = Blueprint("dashboard", __name__)
 
+GAP = 6
+"""Between two shares of a bar that is 1000 wide."""
+LEAST = 10
+"""The least that a share of it is wide."""
+
 
 @blueprint.get("/")
 @signed_in
 def show() -> ResponseReturnValue:
-    view = views.read_dashboard(me())
-    return render_template("dashboard/show.html", view=view, retests=_retests(view), bars=_bars(view))
+    return render_template("dashboard/show.html", **_facts(views.read_dashboard(me())))
 
 
 @blueprint.get("/dashboard/changes")
@@ -30,8 +35,11 @@ def counts() -> ResponseReturnValue:
     view = views.read_dashboard(me())
     if request.args.get("since") == view.mark:
         return "", 204
-    facts: dict[str, Any] = {"view": view, "retests": _retests(view), "bars": _bars(view)}
-    return render_template("dashboard/_dashboard.html", **facts)
+    return render_template("dashboard/_dashboard.html", **_facts(view), swapped=True)
+
+
+def _facts(view: views.DashboardView) -> dict[str, Any]:
+    return {"view": view, "retests": _retests(view), "bars": _bars}
 
 
 def _retests(view: views.DashboardView) -> dict[str, Any]:
@@ -39,16 +47,18 @@ def _retests(view: views.DashboardView) -> dict[str, Any]:
     return {task.entry.id: retest_plan(task.entry) for task in view.tasks if task.entry is not None and task.chain}
 
 
-def _bars(view: views.DashboardView) -> list[tuple[str, float, float, bool]]:
-    """Shares of all passwords as (tone, x, width, taller) on a line of 1000; what is out of sync stands taller."""
+def _bars(counts: Sequence[tuple[Status, int]]) -> list[tuple[str, float, float, bool]]:
+    """Shares of all passwords as (tone, x, width, taller) on a line of 1000; what is out of sync stands taller. Every
+    status that is there is seen: it has LEAST at least, taken from the others in their shares."""
+    shown = [(status, number) for status, number in counts if number]
+    whole = sum(number for _, number in shown)
+    free = 1000 - GAP * (len(shown) - 1) - LEAST * len(shown)
     found: list[tuple[str, float, float, bool]] = []
     at = 0.0
-    for status, number in view.health:
-        if number and view.total:
-            width = 1000 * number / view.total
-            tall = status == Status.OUT_OF_SYNC
-            found.append((STATUS[status].tone, round(at, 1), round(max(4.0, width - 4), 1), tall))
-            at += width
+    for status, number in shown:
+        width = LEAST + free * number / whole
+        found.append((STATUS[status].tone, round(at, 1), round(width, 1), status == Status.OUT_OF_SYNC))
+        at += width + GAP
     return found
 
 
@@ -56,7 +66,6 @@ def _bars(view: views.DashboardView) -> list[tuple[str, float, float, bool]]:
 def issue_count() -> dict[str, Any]:
     """Open Sync Issues of vaults I own, for the menu of every page."""
     user = maybe_me()
-    if user is None or session.get("one_time"):
-        return {"issues": 0, "issues_loud": 0}
-    total, loud = views.count_issues(user)
-    return {"issues": total, "issues_loud": loud}
+    by_vault = views.count_issues(user) if user is not None and not session.get("one_time") else {}
+    total, loud = (sum(numbers[at] for numbers in by_vault.values()) for at in (0, 1))
+    return {"issues": total, "issues_loud": loud, "menu_issues": by_vault}

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from pwserver.core.errors import Conflict, Invalid
 from pwserver.core.passwords import DEFAULT_TYPE, TYPES
 from pwserver.models import Entry, EntryVersion, Vault
-from pwserver.services import entries, sync, values
+from pwserver.services import entries, favourites, sync, values
 from pwserver.services.entries import Settings
 from pwserver.services.transaction import now
 from pwserver.web import load
@@ -30,7 +30,8 @@ FIELDS = ("name", "type", "user_name", "machine", "address", "host_key", "port",
 
 def frame(entry: Entry, tab: str) -> dict[str, Any]:
     """What the head and tabs of every page of a password need."""
-    return {"entry": entry, "standing": entries.standing(entry), "tab": tab}
+    starred = favourites.is_favourite(me(), entry)
+    return {"entry": entry, "standing": entries.standing(entry), "tab": tab, "is_favourite": starred}
 
 
 @blueprint.route("/vaults/<vault_id>/passwords/new", methods=["GET", "POST"])

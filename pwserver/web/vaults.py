@@ -7,9 +7,10 @@ from flask.typing import ResponseReturnValue
 
 from pwserver.core.access import LABELS, Right
 from pwserver.core.errors import Invalid
-from pwserver.core.states import STATUS
 from pwserver.models import Vault
 from pwserver.services import entries, vaults
+from pwserver.services.listing import page_of
+from pwserver.web.asked import asked
 from pwserver.web.forms import Form
 from pwserver.web.guard import on_vault, signed_in
 from pwserver.web.htmx import go, wants_fragment
@@ -38,41 +39,13 @@ def create() -> ResponseReturnValue:
     return render_template("vaults/new.html", form=form)
 
 
-FILTERS = {
-    "": "All",
-    "loud": "Needs you",
-    "busy": "In motion",
-    "good": "In Sync",
-    "none": "Not kept in sync",
-}
-
-
-def _belongs(row: entries.Listed) -> str:
-    """Which of the chips a password falls under."""
-    look = STATUS[row.status]
-    if look.loud:
-        return "loud"
-    return {"run": "busy", "ok": "good"}.get(look.tone, "none")
-
-
 @blueprint.get("/<vault_id>")
 @on_vault("read")
 def show(vault: Vault) -> ResponseReturnValue:
-    find, only = request.args.get("find", ""), request.args.get("only", "")
-    rows = entries.list_entries(vault, find)
-    counts = {key: sum(1 for row in rows if not key or _belongs(row) == key) for key in FILTERS}
-    shown = [row for row in rows if only not in FILTERS or not only or _belongs(row) == only]
+    page = page_of([vault.id], asked("find"), me())
+    owners = [user.name for user, right in vaults.members(vault) if right == Right.OWNER]
     template = "vaults/_passwords.html" if wants_fragment() else "vaults/show.html"
-    return render_template(
-        template,
-        vault=vault,
-        rows=shown,
-        total=len(rows),
-        find=find,
-        only=only,
-        chips=[(key, words, counts[key]) for key, words in FILTERS.items() if counts[key] or not key or key == only],
-        owners=[user.name for user, right in vaults.members(vault) if right == Right.OWNER],
-    )
+    return render_template(template, vault=vault, page=page, owners=owners)
 
 
 @blueprint.route("/<vault_id>/rename", methods=["GET", "POST"])

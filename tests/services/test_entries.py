@@ -15,6 +15,7 @@ from pwserver.extensions import db
 from pwserver.models import Entry, EntryVersion, Event
 from pwserver.services import entries, values
 from pwserver.services.entries import Settings
+from pwserver.services.listing import Asked, page_of
 from pwserver.services.transaction import write
 from tests.conftest import VALUE, Cast, Clock
 from tests.web.things import add_chain, add_run
@@ -121,7 +122,7 @@ def test_the_trash_keeps_everything_and_gives_it_back(ctx: Flask, cast: Cast, cl
     entry_id = cast.entry.id
     entries.trash_entry(cast.olivia, cast.entry, row_version=cast.entry.row_version)
     entry = db.session.get_one(Entry, entry_id)
-    assert entries.list_entries(cast.vault) == []
+    assert page_of([cast.vault.id], Asked()).rows == []
     assert [each.id for each in entries.trash(cast.vault)] == [entry_id]
     assert entries.standing(entry).status == Status.NOT_SYNCED
     entries.restore_entry(cast.olivia, entry)
@@ -143,7 +144,7 @@ def test_a_restored_name_does_not_collide(ctx: Flask, cast: Cast) -> None:
 def test_what_needs_a_person_comes_first(ctx: Flask, cast: Cast) -> None:
     entries.create_entry(cast.olivia, cast.vault, replace(WEB, name="A wiki"), Secret("good-enough-1"))
     add_chain(state="refused")
-    rows = entries.list_entries(cast.vault)
+    rows = page_of([cast.vault.id], Asked()).rows
     assert [(row.entry.name, row.status) for row in rows] == [
         ("Lab Administrator", Status.OUT_OF_SYNC),
         ("A wiki", Status.UNSYNCABLE),
@@ -153,7 +154,7 @@ def test_what_needs_a_person_comes_first(ctx: Flask, cast: Cast) -> None:
 
 @pytest.mark.parametrize(("find", "found"), [("lab-01", 1), ("ADMIN", 1), ("100%", 0), ("_", 0), ("wiki", 0)])
 def test_finding_takes_signs_as_they_are(ctx: Flask, cast: Cast, find: str, found: int) -> None:
-    assert len(entries.list_entries(cast.vault, find)) == found
+    assert len(page_of([cast.vault.id], Asked(find)).rows) == found
 
 
 def test_every_look_is_recorded_before_the_value_is_opened(ctx: Flask, cast: Cast) -> None:

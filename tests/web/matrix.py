@@ -32,6 +32,8 @@ MATRIX: dict[str, str] = {
     "entries.confirm_trash": "modify",
     "entries.trash": "modify",
     "entries.restore": "modify",
+    "favourites.star": "read",
+    "search.show": "signed in",
     "users.index": "admin",
     "users.add": "admin",
     "users.reset": "admin",

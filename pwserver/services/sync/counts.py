@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.core.states import LinkState
-from pwserver.models import LinkAttempt, LinkMaybe, SyncLink, SyncRun
-from pwserver.services.sync.requeue import ACTIVE, outstanding_version
+from pwserver.models import EntryVersion, LinkAttempt, LinkMaybe, SyncChain, SyncLink, SyncRun
+from pwserver.services.sync.requeue import ACTIVE
 
 Session = scoped_session[Any]
 
@@ -18,16 +18,44 @@ GOOD = frozenset({LinkState.IN_SYNC, LinkState.UPDATED})
 WRITING = ("change", "override", "adopt")
 
 
+def runs_to_show(session: Session, chain_ids: Sequence[str]) -> dict[str, SyncRun]:
+    """By chain: what runs now; else the instruction that waits, else the test. A chain without any is left out."""
+    rows = session.scalars(select(SyncRun).where(SyncRun.chain_id.in_(chain_ids), SyncRun.state.in_(ACTIVE)))
+    ordered = sorted(rows, key=lambda run: (run.state == "running", run.kind != "test"))
+    return {run.chain_id: run for run in ordered}
+
+
 def run_to_show(session: Session, chain_id: str) -> SyncRun | None:
-    """What runs now; else the instruction that waits, else the test."""
-    runs = session.scalars(select(SyncRun).where(SyncRun.chain_id == chain_id, SyncRun.state.in_(ACTIVE))).all()
-    return min(runs, key=lambda run: (run.state != "running", run.kind == "test"), default=None)
+    return runs_to_show(session, [chain_id]).get(chain_id)
+
+
+def goals_of(session: Session, chain_ids: Sequence[str], active: Mapping[str, SyncRun]) -> dict[str, str | None]:
+    """By chain: the version it is on its way to: of the ``active`` run where that writes, else the outstanding one,
+    which is the pending value unless that is nowhere (see ``requeue.outstanding_version``), else the current one."""
+    stages = session.execute(
+        select(SyncChain.id, EntryVersion.stage, EntryVersion.id)
+        .join(EntryVersion, EntryVersion.entry_id == SyncChain.entry_id)
+        .where(SyncChain.id.in_(chain_ids), EntryVersion.stage.in_(("pending", "current")))
+    ).all()
+    goals: dict[str, str | None] = dict.fromkeys(chain_ids)
+    goals |= {chain: version for chain, stage, version in stages if stage == "current"}
+    pending = {chain: version for chain, stage, version in stages if stage == "pending"}
+    somewhere = _somewhere(session, list(pending.values())) if pending else set()
+    goals |= {chain: version for chain, version in pending.items() if version in somewhere}
+    writing = {chain: run.version_id for chain, run in active.items() if run.kind in WRITING and run.version_id}
+    return goals | writing
+
+
+def _somewhere(session: Session, version_ids: Sequence[str]) -> set[str]:
+    """Those of the versions that some link, active or not, holds or may hold."""
+    holds = select(SyncLink.holds_version_id).where(SyncLink.holds_version_id.in_(version_ids))
+    maybe = select(LinkMaybe.version_id).where(LinkMaybe.version_id.in_(version_ids))
+    return {version for version in session.scalars(holds.union(maybe)) if version}
 
 
 def goal_of(session: Session, chain_id: str, active: SyncRun | None) -> str | None:
-    """The version a chain is on its way to: of the ``active`` run where that writes, else the outstanding one."""
-    writing = active is not None and active.kind in WRITING
-    return (active.version_id if active is not None and writing else None) or outstanding_version(session, chain_id)
+    """:func:`goals_of` for one chain."""
+    return goals_of(session, [chain_id], {chain_id: active} if active else {})[chain_id]
 
 
 def link_counts(session: Session, chain_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -48,7 +76,7 @@ def link_counts(session: Session, chain_ids: Sequence[str]) -> dict[str, tuple[i
             .where(SyncRun.state == "running")
         )
     )
-    goals = {chain: goal_of(session, chain, run_to_show(session, chain)) for chain in chain_ids}
+    goals = goals_of(session, chain_ids, runs_to_show(session, chain_ids))
     found: dict[str, tuple[int, int]] = {}
     for link, chain, state, holds in rows:
         links, done = found.get(chain, (0, 0))

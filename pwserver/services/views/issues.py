@@ -8,14 +8,16 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
-from pwserver.core.passwords import type_of
 from pwserver.core.states import LINK, STATUS, LinkState, Row, Status
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, Incident, Membership, SyncAgent, SyncChain, SyncRun, Vault
+from pwserver.services.entries import Listed
+from pwserver.services.favourites import favourites_of
 from pwserver.services.transaction import now
 from pwserver.services.views.chain import ChainView, digest, read_chain
+from pwserver.services.views.health import VaultHealth, health_words, read_health
 from pwserver.services.views.links import LinkView
-from pwserver.services.views.said import counted, listed, named
+from pwserver.services.views.said import counted, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +121,20 @@ class Running:
 @dataclass(frozen=True, slots=True)
 class DashboardView:
     tasks: Sequence[Task]
+    more_issues: int
+    """Sync Issues that are not among the tasks: the list stops at MOST_TASKS of a kind."""
+    more_others: int
     running: Sequence[Running]
+    running_in_all: int
     health: Sequence[tuple[Status, int]]
+    by_vault: Sequence[VaultHealth]
+    favourites: Sequence[Listed]
     total: int
     now: datetime
 
     @property
     def issues(self) -> int:
-        return sum(1 for task in self.tasks if task.kind == "Sync Issue")
+        return self.more_issues + sum(1 for task in self.tasks if task.kind == "Sync Issue")
 
     @property
     def busy(self) -> bool:
@@ -135,13 +143,15 @@ class DashboardView:
 
     @property
     def mark(self) -> str:
-        facts = [(task.kind, task.title, task.text, task.step, task.chain and task.chain.mark) for task in self.tasks]
+        tasks = [(task.kind, task.title, task.text, task.step, task.chain and task.chain.mark) for task in self.tasks]
         running = [(each.entry.id, each.run.id, each.chain.mark) for each in self.running]
-        return digest([facts, running, self.health])
+        stars = [(row.entry.id, row.status) for row in self.favourites]
+        more = (self.more_issues, self.more_others, self.running_in_all)
+        return digest([tasks, running, stars, more, self.by_vault])
 
     @property
     def health_words(self) -> str:
-        return listed([f"{number} {STATUS[status].label}" for status, number in self.health if number]) or "none"
+        return health_words(self.health)
 
 
 def owned_vaults(user: AppUser) -> list[str]:
@@ -161,10 +171,10 @@ def _vaults(user: AppUser, condition: object) -> list[str]:
     return list(db.session.scalars(query))
 
 
-def count_issues(user: AppUser) -> tuple[int, int]:
-    """Open issues of vaults I own, and how many of them need a person now. One statement, for every page's menu."""
+def count_issues(user: AppUser) -> dict[str, tuple[int, int]]:
+    """By vault I own: open issues, and how many of them need a person now. One statement, for every page's menu."""
     query = (
-        select(func.count(), func.count().filter(Incident.kind == "needs_override"))
+        select(Entry.vault_id, func.count(), func.count().filter(Incident.kind == "needs_override"))
         .select_from(Incident)
         .join(SyncChain, SyncChain.id == Incident.chain_id)
         .join(Entry, Entry.id == SyncChain.entry_id)
@@ -177,25 +187,40 @@ def count_issues(user: AppUser) -> tuple[int, int]:
             Membership.user_id == user.id,
             Membership.owner,
         )
+        .group_by(Entry.vault_id)
     )
-    total, loud = db.session.execute(query).one()
-    return int(total), int(loud)
+    return {vault_id: (int(total), int(loud)) for vault_id, total, loud in db.session.execute(query)}
 
 
 def read_dashboard(user: AppUser) -> DashboardView:
     """The task list of an owner, what is running now, and how the passwords stand."""
     mine, seen = owned_vaults(user), visible_vaults(user)
-    health = _health(seen)
+    by_vault = read_health(seen)
+    health = [(status, sum(dict(one.counts)[status] for one in by_vault)) for status in STATUS]
+    issues, more_issues = _issue_tasks(mine)
+    others, more_others = _chain_tasks(mine)
+    running, running_in_all = _running(seen)
     return DashboardView(
-        tasks=[*_issue_tasks(mine), *_chain_tasks(mine), *_agent_tasks(user)],
-        running=_running(seen),
+        tasks=[*issues, *others, *_agent_tasks(user)],
+        more_issues=more_issues,
+        more_others=more_others,
+        running=running,
+        running_in_all=running_in_all,
         health=health,
+        by_vault=by_vault,
+        favourites=favourites_of(user, seen),
         total=sum(number for _status, number in health),
         now=now(),
     )
 
 
-def _issue_tasks(vault_ids: Sequence[str]) -> list[Task]:
+MOST_TASKS = 20
+"""Tasks of one kind that the Dashboard spells out; a list of passwords has the others."""
+MOST_RUNNING = 10
+
+
+def _issue_tasks(vault_ids: Sequence[str]) -> tuple[list[Task], int]:
+    """The newest that need a person first, and how many there are besides."""
     rows = db.session.execute(
         select(Incident, Entry, Vault.name)
         .join(SyncChain, SyncChain.id == Incident.chain_id)
@@ -205,7 +230,7 @@ def _issue_tasks(vault_ids: Sequence[str]) -> list[Task]:
         .order_by(Incident.opened_at.desc())
     ).all()
     found = []
-    for incident, entry, vault in sorted(rows, key=lambda row: row[0].kind == "unreachable"):
+    for incident, entry, vault in sorted(rows, key=lambda row: row[0].kind == "unreachable")[:MOST_TASKS]:
         chain = read_chain(entry)
         assert chain is not None
         issue = issue_of(chain, entry)
@@ -225,7 +250,7 @@ def _issue_tasks(vault_ids: Sequence[str]) -> list[Task]:
                 chain=chain,
             )
         )
-    return found
+    return found, len(rows) - len(found)
 
 
 WAIT_WORDS = " Nothing to do yet: it goes on by itself when the machine answers."
@@ -245,8 +270,8 @@ def _issue_text(chain: ChainView, wrong: Sequence[LinkView], silent: bool) -> st
     return f"{words} {chain.done} of {counted(len(chain.links), 'link')} in sync.".strip()
 
 
-def _chain_tasks(vault_ids: Sequence[str]) -> list[Task]:
-    """Passwords that can be tested but not changed, and those whose agent is disabled."""
+def _chain_tasks(vault_ids: Sequence[str]) -> tuple[list[Task], int]:
+    """Passwords that can be tested but not changed, and those whose agent is disabled; and how many more there are."""
     rows = db.session.execute(
         select(SyncChain, Entry, Vault.name)
         .join(Entry, Entry.id == SyncChain.entry_id)
@@ -257,9 +282,9 @@ def _chain_tasks(vault_ids: Sequence[str]) -> list[Task]:
             Entry.deleted_at.is_(None),
         )
         .order_by(SyncChain.status, Entry.name)
-    )
+    ).all()
     found = []
-    for chain, entry, vault in rows:
+    for chain, entry, vault in rows[:MOST_TASKS]:
         disabled = chain.status == Status.AGENT_DISABLED
         trouble = "waits for its agent" if disabled else "can be tested, but not changed"
         found.append(
@@ -274,7 +299,7 @@ def _chain_tasks(vault_ids: Sequence[str]) -> list[Task]:
                 entry=entry,
             )
         )
-    return found
+    return found, len(rows) - len(found)
 
 
 def _agent_tasks(user: AppUser) -> list[Task]:
@@ -300,33 +325,19 @@ def pending_agents() -> list[SyncAgent]:
     return list(db.session.scalars(select(SyncAgent).filter_by(state="pending").order_by(SyncAgent.name)))
 
 
-def _running(vault_ids: Sequence[str]) -> list[Running]:
+def _running(vault_ids: Sequence[str]) -> tuple[list[Running], int]:
+    """What runs or is about to, the first of it, and how many passwords that are in all."""
     rows = db.session.execute(
         select(SyncRun, Entry)
         .join(SyncChain, SyncChain.id == SyncRun.chain_id)
         .join(Entry, Entry.id == SyncChain.entry_id)
         .where(SyncRun.state.in_(("running", "queued")), Entry.vault_id.in_(vault_ids), Entry.deleted_at.is_(None))
-        .order_by(SyncRun.number)
+        .order_by(SyncRun.state.desc(), SyncRun.number)
     ).all()
+    entries = {entry.id: entry for _run, entry in rows}
     found = []
-    for entry_id in dict.fromkeys(entry.id for _run, entry in rows):
-        entry = next(entry for _run, entry in rows if entry.id == entry_id)
+    for entry in list(entries.values())[:MOST_RUNNING]:
         chain = read_chain(entry)
         if chain is not None and chain.run is not None:
             found.append(Running(entry, chain, chain.run))
-    return found
-
-
-def _health(vault_ids: Sequence[str]) -> list[tuple[Status, int]]:
-    """How many passwords have each status, what needs a person first; one statement."""
-    counts = dict.fromkeys(STATUS, 0)
-    rows = db.session.execute(
-        select(Entry.type, SyncChain.status, func.count())
-        .outerjoin(SyncChain, SyncChain.entry_id == Entry.id)
-        .where(Entry.vault_id.in_(vault_ids), Entry.deleted_at.is_(None))
-        .group_by(Entry.type, SyncChain.status)
-    )
-    for kind, status, number in rows:
-        unchained = Status.NOT_SYNCED if type_of(kind).link_kind else Status.UNSYNCABLE
-        counts[Status(status) if status else unchained] += number
-    return list(counts.items())
+    return found, len(entries)

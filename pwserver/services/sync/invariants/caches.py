@@ -1,4 +1,4 @@
-"""Caches: the status of a chain, and its few words, are those that the facts give (rule 40)."""
+"""Caches: the status of a chain, and its few words, are those that the facts give (rule 40); so is what search sees."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import scoped_session
 
-from pwserver.models import SyncChain
+from pwserver.models import Entry, SyncChain, SyncLink
+from pwserver.models.chains import link_find_text
+from pwserver.models.entries import entry_find_text
 from pwserver.services.sync.invariants.violation import Violation
 from pwserver.services.sync.status import compute
 
@@ -17,6 +19,7 @@ Session = scoped_session[Any]
 
 
 def check(session: Session, at: datetime, recheck_lag: timedelta) -> Iterator[Violation]:
+    yield from _check_search(session)
     for chain in session.scalars(select(SyncChain).execution_options(populate_existing=True)).all():
         if waits_for_timer(chain, at, recheck_lag):
             continue
@@ -26,6 +29,15 @@ def check(session: Session, at: datetime, recheck_lag: timedelta) -> Iterator[Vi
             yield Violation("status", name, f"says {chain.status}, the facts say {found.status}")
         elif chain.status_detail != found.detail:
             yield Violation("status", name, f'says "{chain.status_detail}", the facts say "{found.detail}"')
+
+
+def _check_search(session: Session) -> Iterator[Violation]:
+    for entry in session.scalars(select(Entry).execution_options(populate_existing=True)):
+        if entry.find_text != entry_find_text(entry):
+            yield Violation("search", entry.name, "is searched by names that are not its own")
+    for link in session.scalars(select(SyncLink).execution_options(populate_existing=True)):
+        if link.find_text != link_find_text(link):
+            yield Violation("search", f"link at {link.machine}", "is searched by names that are not its own")
 
 
 def waits_for_timer(chain: SyncChain, at: datetime, recheck_lag: timedelta) -> bool:
