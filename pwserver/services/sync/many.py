@@ -181,7 +181,8 @@ def _plan(session: Session, chain: SyncChain, names: Sequence[Name], user_name: 
     targets = [_target(name, user_name, agent) for name in names]
     wanted = [each[2] for each in targets if not isinstance(each, str)]
     keys = _keys(session, wanted)
-    here = {link.account_key: number for number, link in enumerate(links_in_force(session, chain), 1)}
+    links = links_in_force(session, chain)
+    here = {link.account_key: number for number, link in enumerate(links, 1) if link.account_key}
     taken = _taken(session, set(keys.values()))
     seen: dict[str, int] = {}
     lines: list[Line] = []
@@ -198,7 +199,7 @@ def _plan(session: Session, chain: SyncChain, names: Sequence[Name], user_name: 
         elif key in taken:
             lines.append(Line(name, "wrong", ONE_OWNER.format(what="account")))
         else:
-            number = len(here) + sum(1 for line in lines if line.fate == "add") + 1
+            number = len(links) + sum(1 for line in lines if line.fate == "add") + 1
             lines.append(Line(name, "add", f"link {number}", number, (settings, machine, key)))
         seen.setdefault(key, name.line)
     return Many(lines)
