@@ -28,10 +28,11 @@ def record(
 ) -> None:
     """Adds one event inside the caller's transaction. ``facts`` never holds a secret.
 
-    Without an actor it was the server itself, or somebody at the command line, whom ``facts["console"]`` then names.
+    Without an actor it was the server itself, or somebody at the command line, whom ``facts["console"]`` then names;
+    with both, somebody there for ``actor``.
     """
     person = g.get("console")
-    if actor is None and person and verb != "status":
+    if person and verb != "status":
         facts = {"console": person} | (facts or {})
     session.add(
         Event(

@@ -153,6 +153,9 @@ def page(
         "adding": None,
         "choosing": False,
         "removed": None,
+        "restored": False,
+        "many": None,
+        "fragment": wants_fragment(),
         "happened": views.happened(chain.id) if chain and chain.run else [],
         "run_title": views.run_title(chain.run) if chain and chain.run else "",
         "next_test": views.next_test_words(chain) if chain else None,
@@ -173,8 +176,16 @@ def done(entry: Entry, words: str, **more: Any) -> ResponseReturnValue:
 def refused(entry: Entry, error: Invalid | Conflict, **more: Any) -> ResponseReturnValue:
     """The tab as it is now, saying that nothing was done, with whatever was typed still in its form."""
     form = more.pop("form", None) or Form.of()
-    form.add(error)
+    say_refusal(form, entry, error)
     return page(entry, 409 if isinstance(error, Conflict) else 422, form=form, **more)
+
+
+def say_refusal(form: Form, entry: Entry, error: Invalid | Conflict) -> None:
+    """The words of a refusal in its form; a form from an older chain is told what was changed since."""
+    form.add(error)
+    since = views.edits_since(entry, error.seen) if isinstance(error, sync.StaleChain) else ""
+    if since:
+        form.errors[""] = f"{since} Nothing was saved; here is how it stands now."
 
 
 def _waiting_for_approval() -> list[SyncAgent]:
@@ -242,7 +253,7 @@ def settings(entry: Entry) -> ResponseReturnValue:
     try:
         sync.save_settings(me(), entry, form["agent_id"], form["on_failure"], revision=revision())
     except (Invalid, Conflict) as error:
-        form.add(error)
+        say_refusal(form, entry, error)
         return page(entry, 409 if isinstance(error, Conflict) else 422, settings=form)
     return done(entry, "Chain settings saved.")
 
@@ -342,4 +353,4 @@ def adopt(entry: Entry) -> ResponseReturnValue:
     return go(url_for("sync.show", entry_id=entry.id))
 
 
-from pwserver.web import change, sync_links  # noqa: E402, F401  # their routes belong to this blueprint
+from pwserver.web import change, sync_links, sync_many  # noqa: E402, F401  # their routes belong to this blueprint

@@ -21,6 +21,20 @@ from pwserver.web.session import me
 from pwserver.web.sync import blueprint, done, page, refused
 
 
+def lends_for(entry: Entry, link: SyncLink | None = None) -> list[tuple[str, str]]:
+    """The linked credentials to choose from: the agent's own, and those that this person may read."""
+    chain = sync.chain_of(entry)
+    default = chain.agent.linked_entry if chain else None
+    lends = [("", f"As the agent: {default.name}" if default else "As the agent: none yet")]
+    lends += [
+        (each.id, f"{each.name} ({each.vault.name})") for each in agents.choosable(me()) if each.id != entry.id
+    ]
+    kept = link.linked_entry if link else None
+    if kept is not None and kept.id not in dict(lends):
+        lends.append((kept.id, "the one it has now"))
+    return lends
+
+
 def _around(entry: Entry, kind: Kind, form: Form, link: SyncLink | None = None) -> dict[str, Any]:
     """What the form of a link needs besides its values: its fields, whose password, which credentials."""
     chain = sync.chain_of(entry)
@@ -31,18 +45,11 @@ def _around(entry: Entry, kind: Kind, form: Form, link: SyncLink | None = None) 
         for number, each in enumerate(links, 1)
         if each.is_account and each.position > 0 and (link is None or each.position < link.position)
     ]
-    default = chain.agent.linked_entry if chain else None
-    lends = [("", f"As the agent: {default.name}" if default else "As the agent: none yet")]
-    lends += [
-        (each.id, f"{each.name} ({each.vault.name})") for each in agents.choosable(me()) if each.id != entry.id
-    ]
-    kept = link.linked_entry if link else None
-    if kept is not None and kept.id not in dict(lends):
-        lends.append((kept.id, "the one it has now"))
-    return {"kind": kind, "fields": fields_of(kind), "form": form, "whose": whose, "lends": lends}
+    fields, lends = fields_of(kind), lends_for(entry, link)
+    return {"kind": kind, "fields": fields, "form": form, "whose": whose, "lends": lends}
 
 
-def _checked_credential(options: list[tuple[str, str]], chosen: str) -> str | None:
+def checked_credential(options: list[tuple[str, str]], chosen: str) -> str | None:
     """A linked credential is lent by somebody who may read it, so only offered ones are taken."""
     if chosen and chosen not in dict(options):
         raise Invalid("Choose a linked credential that you may read.", field="linked_entry_id")
@@ -73,7 +80,7 @@ def add_link(entry: Entry) -> ResponseReturnValue:
             settings_of(kind, form),
             revision=revision(),
             account_link_id=form["account_link_id"] or None,
-            linked_entry_id=_checked_credential(around["lends"], form["linked_entry_id"]),
+            linked_entry_id=checked_credential(around["lends"], form["linked_entry_id"]),
             reset_allowed=form["reset_allowed"],
         )
     except (Invalid, Conflict) as error:
@@ -126,7 +133,7 @@ def save_link(entry: Entry, link_id: str) -> ResponseReturnValue:
             settings_of(kind, form),
             revision=revision(),
             account_link_id=account,
-            linked_entry_id=_checked_credential(around["lends"], form["linked_entry_id"]),
+            linked_entry_id=checked_credential(around["lends"], form["linked_entry_id"]),
             reset_allowed=form["reset_allowed"],
         )
     except (Invalid, Conflict) as error:
@@ -163,6 +170,19 @@ def _move(entry: Entry, link_id: str, direction: int) -> ResponseReturnValue:
     return _done(entry, f"{machine} moved {'up' if direction < 0 else 'down'}.")
 
 
+@blueprint.post("/links/order")
+@on_entry("owner")
+def order(entry: Entry) -> ResponseReturnValue:
+    """The whole order at once, as after a drag."""
+    wanted = request.form.getlist("link_ids")
+    try:
+        moved = sync.order_links(me(), entry, wanted, revision=revision())
+    except (Invalid, Conflict) as error:
+        return refused(entry, error)
+    words = f"{moved.machine} is link {wanted.index(moved.id) + 1} now." if moved else "The links are in this order now."
+    return _done(entry, words)
+
+
 @blueprint.post("/links/<link_id>/remove")
 @on_entry("owner")
 def remove(entry: Entry, link_id: str) -> ResponseReturnValue:
@@ -184,10 +204,9 @@ def restore(entry: Entry, link_id: str) -> ResponseReturnValue:
         sync.restore_link(me(), row, revision=revision())
     except (Invalid, Conflict) as error:
         return refused(entry, error)
-    return _done(entry, f"{row.machine} is back, at the end of the chain. It is tested once.")
+    return _done(entry, f"{row.machine} is back in the chain. It is tested once.", restored=True)
 
 
-def _done(entry: Entry, words: str) -> ResponseReturnValue:
-    chain = sync.chain_of(entry)
-    nudge(sync.active_run(chain) if chain else None)
-    return done(entry, words)
+def _done(entry: Entry, words: str, **more: Any) -> ResponseReturnValue:
+    nudge(sync.run_of(entry))
+    return done(entry, words, **more)

@@ -146,7 +146,7 @@ def test_a_changed_certificate_leaves_the_chain_at_rest_until_an_owner_confirms_
     assert run.kind == "test"
     assert chain.status != "agent_disabled"
     told = db.session.scalars(db.select(Event).filter_by(entry_id=cast.entry.id, verb="sync.certificate_confirmed"))
-    assert told.one().facts == {"agent": "LAB-01", "before": PIN, "pin": OTHER_PIN}
+    assert told.one().facts == {"agent": "LAB-01", "before": PIN, "pin": OTHER_PIN, "revision": chain.revision}
 
 
 def test_the_old_certificate_put_back_needs_no_confirmation(ctx: Flask, cast: Cast) -> None:

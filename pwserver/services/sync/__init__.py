@@ -10,13 +10,16 @@ from pwserver.services.sync.chains import (
     enable,
     general_settings_changed,
     may_hold,
+    run_of,
     save_settings,
     usable_agents,
     why_at_rest,
 )
 from pwserver.services.sync.check import check
+from pwserver.services.sync.checks import StaleChain
 from pwserver.services.sync.execute import execute
-from pwserver.services.sync.links import add_link, edit_link, move_link, remove_link, restore_link
+from pwserver.services.sync.links import add_link, edit_link, move_link, order_links, remove_link, restore_link
+from pwserver.services.sync.many import add_many, read_many
 from pwserver.services.sync.preview import approve_plan, retest_plan
 from pwserver.services.sync.requests import (
     adopt,
@@ -31,9 +34,11 @@ from pwserver.services.sync.status import status_of
 
 __all__ = [
     "Approval",
+    "StaleChain",
     "active_links",
     "active_run",
     "add_link",
+    "add_many",
     "adopt",
     "approve",
     "approve_plan",
@@ -50,12 +55,15 @@ __all__ = [
     "give_up",
     "may_hold",
     "move_link",
+    "order_links",
+    "read_many",
     "remove_link",
     "request_change",
     "request_test",
     "restore_link",
     "retest",
     "retest_plan",
+    "run_of",
     "save_settings",
     "status_of",
     "usable_agents",

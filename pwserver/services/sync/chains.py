@@ -28,7 +28,6 @@ from pwserver.models import (
     new_id,
 )
 from pwserver.services import locking
-from pwserver.services.audit import record
 from pwserver.services.sync.accounts import key_of
 from pwserver.services.sync.checks import (
     check_cycles,
@@ -36,6 +35,7 @@ from pwserver.services.sync.checks import (
     checked_settings,
     fresh_chain,
     links_in_force,
+    record_edit,
     refuse_while_running,
     said,
     target_of,
@@ -76,6 +76,12 @@ def active_run(chain: SyncChain) -> SyncRun | None:
     return min(runs, key=lambda run: (run.kind == "test", run.state != "running"), default=None)
 
 
+def run_of(entry: Entry) -> SyncRun | None:
+    """What is under way for an entry, if anything is."""
+    chain = chain_of(entry)
+    return active_run(chain) if chain else None
+
+
 def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "continue") -> SyncChain:
     """Enables synchronization and queues a test of every link; never refused because of what a test would find."""
     with write() as session:
@@ -100,7 +106,6 @@ def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "conti
             if chain.agent_id != agent.id:
                 chain.agent_pin = agent.pin  # the same agent with another certificate waits to be confirmed (rule 34)
             chain.enabled, chain.agent_id, chain.on_failure = True, agent.id, on_failure
-            chain.revision += 1
             links = links_in_force(session, chain)
             for link in links:
                 check_reach(link.kind, link.machine, agent)
@@ -112,7 +117,7 @@ def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "conti
             supersede_test(session, chain.id, at)
         check_cycles(session, chain, agent)
         queue_test(session, chain.id, at, requested_by=actor.id, **asked)
-        record(session, actor, "sync.enabled", entry=entry, facts={"agent": agent.name, "pin": chain.agent_pin})
+        record_edit(session, actor, "sync.enabled", entry, chain, {"agent": agent.name, "pin": chain.agent_pin})
         refresh(session, chain.id)
         return chain
 
@@ -133,9 +138,8 @@ def disable(actor: AppUser, entry: Entry) -> None:
     with write() as session:
         chain = fresh_chain(session, entry)
         chain.enabled = False
-        chain.revision += 1
         end_soon(session, chain.id)
-        record(session, actor, "sync.disabled", entry=entry)
+        record_edit(session, actor, "sync.disabled", entry, chain, {})
         refresh(session, chain.id)
 
 
@@ -151,9 +155,9 @@ def save_settings(actor: AppUser, entry: Entry, agent_id: str, on_failure: str, 
                 check_reach(link.kind, link.machine, agent)
             chain.agent_pin = agent.pin
         chain.agent_id, chain.on_failure = agent.id, on_failure
-        chain.revision += 1
         check_cycles(session, chain, agent)
-        record(session, actor, "sync.settings", entry=entry, facts={"agent": agent.name, "on_failure": on_failure})
+        facts = {"agent": agent.name, "on_failure": on_failure}
+        record_edit(session, actor, "sync.settings", entry, chain, facts)
         refresh(session, chain.id)
 
 
@@ -169,8 +173,7 @@ def confirm_certificate(actor: AppUser, entry: Entry, pin: str) -> SyncRun | Non
             return active_run(chain)
         facts = {"agent": agent.name, "before": chain.agent_pin, "pin": pin}
         chain.agent_pin = pin
-        chain.revision += 1
-        record(session, actor, "sync.certificate_confirmed", entry=entry, facts=facts)
+        record_edit(session, actor, "sync.certificate_confirmed", entry, chain, facts)
         if serves(agent, chain) and chain.enabled:
             due_again(session, chain.id, now(), requested_by=actor.id)
         refresh(session, chain.id)
@@ -240,9 +243,8 @@ def general_settings_changed(session: Session, actor: AppUser, entry: Entry) -> 
         for place in links_in_force(session, chain):
             if place.account_link_id == row.id:
                 place.account_link_id = saved.id
-    chain.revision += 1
     queue_test(session, chain.id, now(), requested_by=actor.id)
-    record(session, actor, "sync.link_edited", entry=entry, facts={"from": before, "to": said(saved)})
+    record_edit(session, actor, "sync.link_edited", entry, chain, {"from": before, "to": said(saved)})
     refresh(session, chain.id)
 
 

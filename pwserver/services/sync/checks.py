@@ -13,12 +13,24 @@ from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.errors import Conflict, Invalid
 from pwserver.models import AppUser, Entry, Membership, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services import locking
+from pwserver.services.audit import record
 from pwserver.services.sync.credentials import may_reach
 
 Session = scoped_session[Any]
 
 
 OF_THE_LIST = "Choose one of the list."
+ONE_OWNER = "This {what} is in a chain already. Two owners of one password would fight: choose one."
+
+
+class StaleChain(Conflict):
+    """The form was made from an older chain. ``seen``: the revision it shows; what came after it can be told."""
+
+    user_message = "This chain was changed meanwhile. Nothing was saved; here is how it stands now."
+
+    def __init__(self, seen: int) -> None:
+        super().__init__()
+        self.seen = seen
 
 
 def checked_settings(kind: str, settings: Mapping[str, Any]) -> BaseModel:
@@ -62,7 +74,7 @@ def refuse_second(session: Session, kind: str, key: str, besides: str | None) ->
     if session.scalar(query) is not None:
         what = "account" if LINK_KINDS[kind].is_account else "place"
         raise Invalid(
-            f"This {what} is in a chain already. Two owners of one password would fight: choose one.",
+            ONE_OWNER.format(what=what),
             field="user_name" if what == "account" else "name",
         )
 
@@ -135,8 +147,16 @@ def fresh_chain(session: Session, entry: Entry, revision: int | None = None) -> 
     if chain is None:
         raise Conflict("Synchronization is not enabled for this password.")
     if revision is not None and chain.revision != revision:
-        raise Conflict("Someone else changed this chain meanwhile. Nothing was saved; here is how it stands now.")
+        raise StaleChain(revision)
     return chain
+
+
+def record_edit(
+    session: Session, actor: AppUser | None, verb: str, entry: Entry, chain: SyncChain, facts: Mapping[str, Any]
+) -> None:
+    """Bumps the chain's revision and writes the edit down with it, so that a form from before can be told of it."""
+    chain.revision += 1
+    record(session, actor, verb, entry=entry, facts={**facts, "revision": chain.revision})
 
 
 def links_in_force(session: Session, chain: SyncChain) -> list[SyncLink]:

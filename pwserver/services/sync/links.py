@@ -1,20 +1,21 @@
 """The links of a chain: add, edit, remove, restore, move. Every change bumps the chain's revision, which guards stale
-forms.
+forms. Many at once are added in ``many``.
 
-Who decides where a password is sent may read it, so the callers ask for Owner (rule 34).
+Who decides where a password is sent may read it, so the callers ask for Owner (rule 34). ``actor`` None: a person at
+the command line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.errors import Conflict, Invalid
 from pwserver.models import AppUser, Entry, SyncAgent, SyncChain, SyncLink, new_id
-from pwserver.services.audit import record
 from pwserver.services.sync.accounts import key_of
 from pwserver.services.sync.checks import (
     check_cycles,
@@ -24,6 +25,7 @@ from pwserver.services.sync.checks import (
     checked_settings,
     fresh_chain,
     links_in_force,
+    record_edit,
     refuse_second,
     refuse_while_running,
     said,
@@ -35,12 +37,14 @@ from pwserver.services.transaction import now, write
 
 Session = scoped_session[Any]
 
+FIRST = "Default Sync is always first."
+
 SAME_TARGET = frozenset({"restart", "restart_dependents"})
 """Settings that change nothing about where a link is or what it holds."""
 
 
 def add_link(
-    actor: AppUser,
+    actor: AppUser | None,
     entry: Entry,
     kind: str,
     settings: Mapping[str, Any],
@@ -57,12 +61,11 @@ def add_link(
         check_lent(session, actor, linked_entry_id)
         link = new_link(
             session, chain, kind, settings, account_link_id, linked_entry_id, reset_allowed,
-            position=max((each.position for each in links_in_force(session, chain)), default=-1) + 1,
+            position=next_position(session, chain),
             starts_from=stage_id(session, chain.id, "current"),
         )  # fmt: skip
-        chain.revision += 1
-        queue_test(session, chain.id, at, requested_by=actor.id)
-        record(session, actor, "sync.link_added", entry=entry, facts=said(link))
+        queue_test(session, chain.id, at, requested_by=actor and actor.id)
+        record_edit(session, actor, "sync.link_added", entry, chain, said(link))
         refresh(session, chain.id)
         return link
 
@@ -76,7 +79,7 @@ def meet_anew(link: SyncLink) -> None:
 
 
 def edit_link(
-    actor: AppUser,
+    actor: AppUser | None,
     link: SyncLink,
     settings: Mapping[str, Any],
     *,
@@ -130,17 +133,16 @@ def edit_link(
                     place.account_link_id = saved.id
         check_order(links_in_force(session, chain))
         check_cycles(session, chain, agent)
-        chain.revision += 1
         if released:
-            due_again(session, chain.id, now(), requested_by=actor.id)
+            due_again(session, chain.id, now(), requested_by=actor and actor.id)
         else:
-            queue_test(session, chain.id, now(), requested_by=actor.id)
-        record(session, actor, "sync.link_edited", entry=entry, facts={"from": before, "to": said(saved)})
+            queue_test(session, chain.id, now(), requested_by=actor and actor.id)
+        record_edit(session, actor, "sync.link_edited", entry, chain, {"from": before, "to": said(saved)})
         refresh(session, chain.id)
         return saved
 
 
-def remove_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
+def remove_link(actor: AppUser | None, link: SyncLink, *, revision: int) -> None:
     """Takes a link out of the chain; what it holds and may hold is kept."""
     with write() as session:
         entry = session.get_one(Entry, link.chain.entry_id)
@@ -154,13 +156,13 @@ def remove_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
             names = ", ".join(said(each)["name"] for each in stores)
             raise Invalid(f"{names} stores the password of this account. Remove that first, or point it elsewhere.")
         row.active = False
-        chain.revision += 1
-        record(session, actor, "sync.link_removed", entry=entry, facts=said(row))
+        record_edit(session, actor, "sync.link_removed", entry, chain, said(row))
         refresh(session, chain.id)
 
 
-def restore_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
-    """Undoes a removal: the link comes back at the end of the chain, unproved."""
+def restore_link(actor: AppUser | None, link: SyncLink, *, revision: int) -> None:
+    """Undoes a removal: the link comes back where it was, or at the end when the chain was ordered otherwise since; it
+    is tested."""
     with write() as session:
         entry = session.get_one(Entry, link.chain.entry_id)
         chain = fresh_chain(session, entry, revision)
@@ -178,17 +180,30 @@ def restore_link(actor: AppUser, link: SyncLink, *, revision: int) -> None:
         row.active, row.state_since = True, now()
         session.flush()
         check_cycles(session, chain, agent)
-        row.position = (
-            max((each.position for each in links_in_force(session, chain) if each.id != row.id), default=0) + 1
-        )
-        chain.revision += 1
+        _put_back(session, chain, row)
         probe_unknown(session, chain.id, now())
-        queue_test(session, chain.id, now(), requested_by=actor.id)
-        record(session, actor, "sync.link_restored", entry=entry, facts=said(row))
+        queue_test(session, chain.id, now(), requested_by=actor and actor.id)
+        record_edit(session, actor, "sync.link_restored", entry, chain, said(row))
         refresh(session, chain.id)
 
 
-def move_link(actor: AppUser, link: SyncLink, direction: int, *, revision: int) -> None:
+def _put_back(session: Session, chain: SyncChain, row: SyncLink) -> None:
+    others = [each for each in links_in_force(session, chain) if each.id != row.id]
+    index = next((i for i, each in enumerate(others) if i and each.position >= row.position), len(others))
+    links = [*others[:index], row, *others[index:]]
+    try:
+        check_order(links)
+    except Invalid:
+        links = [*others, row]
+    _number(links)
+
+
+def _number(links: Sequence[SyncLink]) -> None:
+    for position, each in enumerate(links):
+        each.position = position
+
+
+def move_link(actor: AppUser | None, link: SyncLink, direction: int, *, revision: int) -> None:
     """Moves a link one place up (-1) or down (1). Default Sync stays first; a place stays behind its account."""
     with write() as session:
         entry = session.get_one(Entry, link.chain.entry_id)
@@ -198,16 +213,57 @@ def move_link(actor: AppUser, link: SyncLink, direction: int, *, revision: int) 
         if index is None:
             raise Conflict("This link was removed meanwhile.")
         other = index + direction
-        if index == 0 or other == 0:
-            raise Invalid("Default Sync is always first.")
         if other >= len(links):
             raise Invalid("It is the last link already.")
+        if other < 0:
+            raise Invalid(FIRST)
         links[index], links[other] = links[other], links[index]
-        check_order(links)
-        for position, each in enumerate(links):
-            each.position = position
-        chain.revision += 1
-        record(session, actor, "sync.link_moved", entry=entry, facts=said(link) | {"to": other + 1})
+        _reorder(session, actor, entry, chain, links)
+
+
+def order_links(actor: AppUser | None, entry: Entry, order: Sequence[str], *, revision: int) -> SyncLink | None:
+    """Puts the links into this order, by their ids, every one of them named once, and gives the one that was moved,
+    None where it was not one alone. Default Sync stays first; a place stays behind its account."""
+    with write() as session:
+        chain = fresh_chain(session, entry, revision)
+        links = {each.id: each for each in links_in_force(session, chain)}
+        if sorted(order) != sorted(links):
+            raise Invalid("This order does not name every link of the chain once. Nothing was moved.")
+        return _reorder(session, actor, entry, chain, [links[link_id] for link_id in order])
+
+
+def _reorder(
+    session: Session, actor: AppUser | None, entry: Entry, chain: SyncChain, links: Sequence[SyncLink]
+) -> SyncLink | None:
+    """Not under a run: it would go by one order and be shown in another."""
+    refuse_while_running(session, chain)
+    before = [each.id for each in links_in_force(session, chain)]
+    if links[0].id != before[0]:
+        raise Invalid(FIRST)
+    check_order(links)
+    after = [each.id for each in links]
+    if after == before:
+        return None
+    _number(links)
+    index = _moved(before, after)
+    if index is None:
+        record_edit(session, actor, "sync.links_ordered", entry, chain, {})
+        return None
+    record_edit(session, actor, "sync.link_moved", entry, chain, said(links[index]) | {"to": index + 1})
+    return links[index]
+
+
+def _moved(before: Sequence[str], after: Sequence[str]) -> int | None:
+    """Where the one link stands now that was taken out of one place and put into another; None: more than one was."""
+    first = next(i for i, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1])
+    for link_id in (after[first], before[first]):
+        if [each for each in before if each != link_id] == [each for each in after if each != link_id]:
+            return after.index(link_id)
+    return None
+
+
+def next_position(session: Session, chain: SyncChain) -> int:
+    return max((each.position for each in links_in_force(session, chain)), default=-1) + 1
 
 
 def new_link(
@@ -231,26 +287,27 @@ def new_link(
     refuse_second(session, kind, key, besides=None)
     if not row.is_account:
         account_link_id = _account_for(session, chain, account_link_id, position)
-    link = SyncLink(
-        id=new_id(),
-        chain_id=chain.id,
-        position=position,
-        kind=kind,
-        settings=checked.model_dump(),
-        is_account=row.is_account,
-        account_link_id=None if row.is_account else account_link_id,
-        linked_entry_id=linked_entry_id,
-        reset_allowed=reset_allowed,
-        machine=machine,
-        account_key=key if row.is_account else None,
-        place_key=None if row.is_account else key,
-        starts_from_version_id=starts_from,
-        state_since=now(),
-    )
+    link = link_row(
+        chain, kind, checked, machine, key,
+        position=position, account_link_id=None if row.is_account else account_link_id,
+        linked_entry_id=linked_entry_id, reset_allowed=reset_allowed, starts_from_version_id=starts_from,
+    )  # fmt: skip
     session.add(link)
     session.flush()
     check_cycles(session, chain, agent)
     return link
+
+
+def link_row(
+    chain: SyncChain, kind: str, settings: BaseModel, machine: str, key: str, *, position: int, **columns: Any
+) -> SyncLink:
+    """The row of a new link, unproved. What it may be was checked before."""
+    is_account = LINK_KINDS[kind].is_account
+    return SyncLink(
+        id=new_id(), chain_id=chain.id, position=position, kind=kind, settings=settings.model_dump(),
+        is_account=is_account, machine=machine, account_key=key if is_account else None,
+        place_key=None if is_account else key, state_since=now(), **columns,
+    )  # fmt: skip
 
 
 def _account_for(session: Session, chain: SyncChain, account_link_id: str | None, position: int) -> str:

@@ -1,7 +1,7 @@
 """Read models for pages: what rows mean, in words. Nothing here writes."""
 
 from pwserver.services.views.chain import Band, ChainView, next_test_words, read_chain, run_title
-from pwserver.services.views.history import EventRow, VersionRow, events_of, versions_of
+from pwserver.services.views.history import EventRow, VersionRow, edits_since, events_of, versions_of
 from pwserver.services.views.issues import (
     DashboardView,
     IssueView,
@@ -35,6 +35,7 @@ __all__ = [
     "clock",
     "count_issues",
     "counted",
+    "edits_since",
     "events_of",
     "happened",
     "issue_of",

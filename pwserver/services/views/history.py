@@ -87,9 +87,28 @@ def events_of(entry: Entry, *, before: int | None = None, limit: int = 40) -> tu
     return [event_row(event, name) for event, name in shown], older
 
 
+def edits_since(entry: Entry, revision: int, limit: int = 3) -> str:
+    """Who changed the chain of an entry after its ``revision``, in sentences; "" when nobody wrote it down."""
+    rows = db.session.execute(
+        select(Event, AppUser.name)
+        .outerjoin(AppUser, AppUser.id == Event.actor_id)
+        .where(Event.entry_id == entry.id, Event.verb.startswith("sync."))
+        .order_by(Event.seq.desc())
+        .limit(50)
+    )
+    edits = [event_row(event, name).words for event, name in rows if (event.facts or {}).get("revision", 0) > revision]
+    if not edits:
+        return ""
+    more = f" and {counted(len(edits) - limit, 'more change')}" if len(edits) > limit else ""
+    return f"Meanwhile {'; '.join(reversed(edits[:limit]))}{more}."
+
+
 def event_row(event: Event, name: str | None) -> EventRow:
     """An event in a sentence. Facts never hold a secret; a verb without words shows as it is."""
-    who, facts = name or "The server", event.facts or {}
+    facts = event.facts or {}
+    who = name or facts.get("console") or "The server"
+    if facts.get("console"):
+        who += " (command line)"
     if event.verb == "status":
         status = _status(facts.get("to"))
         detail = f": {facts['detail']}" if facts.get("detail") else ""
@@ -156,6 +175,8 @@ VERBS: dict[str, str] = {
     "sync.link_added": "{who} added {place}",
     "sync.link_edited": "{who} edited a link: {from} is now {to}",
     "sync.link_moved": "{who} moved {place}",
+    "sync.links_added": "{who} added {links}: {names}",
+    "sync.links_ordered": "{who} put the links into another order",
     "sync.link_removed": "{who} removed {place} from the chain",
     "sync.link_restored": "{who} put {place} back into the chain",
     "sync.retest": "{who} used Retest Sync (run {run})",
