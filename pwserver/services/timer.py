@@ -11,7 +11,7 @@ from sqlalchemy.orm import scoped_session
 from pwserver.extensions import db
 from pwserver.models import Override, SyncAgent, SyncChain, SyncRun
 from pwserver.services.sync.accounts import unlock_for_run
-from pwserver.services.sync.requeue import follow_up, queue_test
+from pwserver.services.sync.requeue import follow_up, queue_daily_test
 from pwserver.services.sync.status import next_test, refresh, timing
 from pwserver.services.transaction import end_read, now, write
 
@@ -68,7 +68,7 @@ def _queue_tests() -> None:
         with write() as session:
             chain = session.get_one(SyncChain, chain_id)
             chain.next_test_at = next_test(chain.id, at)
-            queue_test(session, chain.id, at)
+            queue_daily_test(session, chain.id, at)
             refresh(session, chain.id)
 
 

@@ -289,6 +289,15 @@ def supersede_test(session: Session, chain_id: str, at: datetime) -> None:
     session.flush()
 
 
+def queue_daily_test(session: Session, chain_id: str, at: datetime) -> SyncRun | None:
+    """The daily test of a chain. One that still waits for a machine that is off gives way to it: what that one proved
+    before is to be proved again."""
+    waits = select(SyncRun.id).where(SyncRun.chain_id == chain_id, SyncRun.kind == "test", SyncRun.state == "waiting")
+    if session.scalar(waits) is not None:
+        supersede_test(session, chain_id, at)
+    return queue_test(session, chain_id, at)
+
+
 def queue_test(session: Session, chain_id: str, at: datetime, **values: Any) -> SyncRun | None:
     """Queues a test unless one is there already; one of chosen links that has not begun takes these in, too."""
     there = session.scalar(
