@@ -18,7 +18,7 @@ def beat() -> int:
     """One round, inside an application context. Returns how many runs were nudged."""
     from pwserver.services import timer
 
-    return sum(queueing.enqueue(run_id, queue) for run_id, queue in timer.tick())
+    return sum(queueing.enqueue(run_id, queue) for run_id, queue in timer.tick(queueing.room()))
 
 
 def run(app: Flask) -> int:

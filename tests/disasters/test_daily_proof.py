@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from pwserver.extensions import db
-from pwserver.models import SyncRun
-from pwserver.services import sync
+from pwserver.models import SyncChain, SyncRun
+from pwserver.services import sync, timer
 from pwserver.services.sync.requeue import queue_test
 from pwserver.services.sync.status import next_test
 from pwserver.services.transaction import write
@@ -125,3 +125,17 @@ def test_chains_that_were_proved_together_are_not_due_together(synced: Play) -> 
         quarters[int(waits // (HOUR / 4))] += 1
     assert max(quarters) <= 100
     assert min(quarters) > 0
+
+
+def test_a_test_that_finds_no_room_in_the_queue_is_nudged_as_soon_as_there_is_some(synced: Play) -> None:
+    """Marked as nudged without a nudge it would be left alone for half a minute, and a thousand tests take hours."""
+    play = synced
+    with write() as session:
+        session.execute(update(SyncChain).values(next_test_at=play.world.now))
+    first = timer.tick(room=2)
+    assert len(first) == 2
+    assert timer.tick(room=0) == []
+    (last,) = timer.tick(room=2)
+    assert last not in first
+    click = play.change("third")
+    assert timer.tick(room=0) == [(click, "now")], "a click waits for nothing"

@@ -20,7 +20,8 @@ Spawn = Callable[..., "subprocess.Popen[str]"]
 
 def test_every_due_run_is_nudged_into_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[tuple[str, str]] = []
-    monkeypatch.setattr(timer, "tick", lambda: [("a", "now"), ("b", "later")])
+    monkeypatch.setattr(timer, "tick", lambda room: [("a", "now"), ("b", "later")][: room + 1])
+    monkeypatch.setattr(schedule.queueing, "room", lambda: 1)
     monkeypatch.setattr(schedule.queueing, "enqueue", lambda run, queue: given.append((run, queue)) or queue == "now")
     assert schedule.beat() == 1, "counts those that the queue took"
     assert given == [("a", "now"), ("b", "later")]
