@@ -19,7 +19,7 @@ def beat() -> int:
     from pwserver.services import timer
     from pwserver.services.mail import outbox
 
-    nudged = sum(queueing.enqueue(run_id, queue) for run_id, queue in timer.tick())
+    nudged = sum(queueing.enqueue(run_id, queue) for run_id, queue in timer.tick(queueing.room()))
     for outbox_id, queue in outbox.due():
         queueing.enqueue(outbox_id, queue, queueing.MAIL)
     return nudged

@@ -35,6 +35,10 @@ MAIL = "jobs.mail.send"
 FAILURE_SECONDS = 60
 """How long the trace of a job that died is kept; what happened to the run is in its row."""
 
+LATER_PER_WORKER = 20
+"""How many runs of ``later`` are in Redis for each worker: what it can do between two beats of the timer, and not all
+that is due, since what waits as a row may still be cancelled, superseded or overtaken."""
+
 _connections: dict[tuple[int, str], Redis] = {}
 
 
@@ -73,7 +77,7 @@ def enqueue(run_id: str, queue_name: Literal["now", "later"] | str = NOW, job: s
         waiting = target.get_job_ids()
         if any(job_id.rsplit("_", 1)[0] == run_id for job_id in waiting):
             return False
-        if queue_name == LATER and len(waiting) + target.started_job_registry.count >= 2 * workers()[LATER]:
+        if queue_name == LATER and _room(target, len(waiting)) <= 0:
             return False
         target.enqueue_call(
             job,
@@ -88,6 +92,19 @@ def enqueue(run_id: str, queue_name: Literal["now", "later"] | str = NOW, job: s
         log.warning("the queue is away (%s); the timer will nudge again", type(error).__name__)
         return False
     return True
+
+
+def room() -> int:
+    """How many more runs ``later`` takes now; 0 when the queue is away. Never raises for that."""
+    try:
+        target = queue(LATER, _connection(redis_url()))
+        return max(0, _room(target, target.count))
+    except (RedisError, OSError):
+        return 0
+
+
+def _room(later: Queue, waiting: int) -> int:
+    return LATER_PER_WORKER * workers()[LATER] - waiting - int(later.started_job_registry.count)
 
 
 def _connection(url: str) -> Redis:

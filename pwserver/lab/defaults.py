@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pwserver.lab import calls
@@ -41,13 +41,16 @@ def password(seed: str, label: str, length: int = 20) -> str:
     return "".join(_LETTERS[at % 4][raw[at] % len(_LETTERS[at % 4])] for at in range(length))
 
 
-def network(seed: str, now: float) -> NetworkState:
-    """The whole default network; ``now`` in Unix seconds."""
+def network(seed: str, now: float, more: Mapping[str, str] | None = None) -> NetworkState:
+    """The whole default network; ``now`` in Unix seconds. ``more``: further lab machines, each with the label that its
+    Administrator's first password is made from."""
     secrets = {label: password(seed, label) for label in ("lab", LOGIN, "svc-backup", "svc-web", "dc", "corp-backup")}
     secrets |= {label: password(seed, label) for label in ("lab-adm", "admin", "psrv", "SRV-01", "SRV-02", "corp-web")}
     built = _Builder(seed, now)
     domain = built.controller(secrets)
     machines = [built.lab_machine(name, secrets, domain) for name in LAB_MACHINES]
+    for name, label in (more or {}).items():
+        machines.append(built.lab_machine(name, secrets | {"lab": password(seed, label)}, domain))
     machines += [built.server(name, secrets, domain) for name in SERVERS]
     machines.append(domain)
     device = DeviceState(

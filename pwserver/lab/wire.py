@@ -12,7 +12,7 @@ import selectors
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ class Wire:
     """All listeners. ``interrupt(machine, action, moment)`` may cut a line "before" or "after" an action: rehearsals
     and tests use it."""
 
-    def __init__(self, network: Network, folder: Path, host: str, ports: dict[str, int], mind: Mind) -> None:
+    def __init__(
+        self, network: Network, folder: Path, host: str, ports: dict[str, int], mind: Mind, names: Iterable[str]
+    ) -> None:
         self.network, self.seen = network, deque[Seen](maxlen=SEEN)
         self.interrupt: Callable[[str, str, str], bool] | None = None
         self.certificates = Certificates(folder / "wire")
@@ -43,7 +45,7 @@ class Wire:
         self._selector.register(waker, selectors.EVENT_READ, None)
         self._waker = waker
         self._lock, self._open, self._closed = threading.Lock(), set[Connection](), False
-        for name in network.state.machines:
+        for name in names:
             listener = listen(host, ports.get(name, 0))
             ports[name] = listener.getsockname()[1]
             self.addresses[name] = {
@@ -114,6 +116,9 @@ def serve(
     host: str = "127.0.0.1",
     ports: dict[str, int] | None = None,
     mind: Mind = think,
+    names: Iterable[str] | None = None,
 ) -> Wire:
-    """Opens the listeners and returns at once. ``ports``: machine → port; those chosen here are put in."""
-    return Wire(network, folder, host, ports if ports is not None else {}, mind)
+    """Opens the listeners and returns at once. ``ports``: machine → port; those chosen here are put in. ``names``: the
+    machines that listen, all by default."""
+    chosen = network.state.machines if names is None else names
+    return Wire(network, folder, host, ports if ports is not None else {}, mind, chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from pwserver.models import Override, SyncAgent, SyncChain, SyncRun
 from pwserver.services import locking
 from pwserver.services.mail import alerts, summary
 from pwserver.services.sync.accounts import unlock_for_run
-from pwserver.services.sync.requeue import follow_up, queue_test
+from pwserver.services.sync.requeue import active_test, follow_up, queue_daily_test
 from pwserver.services.sync.status import next_test, refresh, timing
 from pwserver.services.transaction import end_read, now, retried, write
 
@@ -23,13 +24,20 @@ log = logging.getLogger(__name__)
 Session = scoped_session[Any]
 
 
-def tick() -> list[tuple[str, str]]:
-    """Makes due tests, expires overrides, refreshes what time has changed; returns (run id, queue) to nudge."""
+AT_ONCE = 50
+"""Chains whose test is queued, or whose status is refreshed, in one tick: it stays short."""
+
+
+def tick(room: int | None = None) -> list[tuple[str, str]]:
+    """Makes due tests, expires overrides, refreshes what time has changed; returns (run id, queue) to nudge.
+
+    ``room``: how many runs the queue ``later`` takes; the others are returned by a later tick. None: all.
+    """
     _expire_overrides()
-    _queue_tests()
+    queue_tests(now(), AT_ONCE)
     _refresh_stale()
     _make_mails()
-    return _nudge()
+    return _nudge(room)
 
 
 def _due(at: datetime) -> Any:
@@ -42,19 +50,23 @@ def _due(at: datetime) -> Any:
     )
 
 
-def _nudge() -> list[tuple[str, str]]:
-    """Runs that are due and were not nudged lately. The claimer decides; a nudge too many does no harm."""
+def _nudge(room: int | None) -> list[tuple[str, str]]:
+    """Runs that are due and were not nudged lately, the longest due first. The claimer decides; a nudge too many does
+    no harm, but one that the queue has no room for would keep its run from being nudged for a while."""
     at = now()
     if db.session.scalar(select(SyncRun.id).where(_due(at)).limit(1)) is None:
         end_read()
         return []
     with write() as session:
         # A run that somebody has at this moment is looked at again by the next tick, and nobody waits.
-        due = locking.rows(session, select(SyncRun.id).where(_due(at)).order_by(SyncRun.id), SyncRun, skip=True)
-        mine = SyncRun.id.in_(due)
-        rows = session.execute(select(SyncRun.id, SyncRun.kind, SyncRun.started_at).where(mine)).all()
-        session.execute(update(SyncRun).where(mine).values(nudged_at=at))
-    return [(row.id, queue_for(row.kind, row.started_at is None)) for row in rows]
+        free = locking.rows(session, select(SyncRun.id).where(_due(at)).order_by(SyncRun.id), SyncRun, skip=True)
+        due = select(SyncRun.id, SyncRun.kind, SyncRun.started_at).where(SyncRun.id.in_(free)).order_by(SyncRun.due_at)
+        found = [(row.id, queue_for(row.kind, row.started_at is None)) for row in session.execute(due)]
+        later = [each for each in found if each[1] == "later"][:room]
+        chosen = [each for each in found if each[1] == "now"] + later
+        ids = [run_id for run_id, _ in chosen]
+        session.execute(update(SyncRun).where(SyncRun.id.in_(ids)).values(nudged_at=at))
+    return chosen
 
 
 def queue_for(kind: str, first: bool) -> str:
@@ -62,35 +74,52 @@ def queue_for(kind: str, first: bool) -> str:
     return "now" if first and kind != "test" else "later"
 
 
-def _queue_tests() -> None:
+@dataclass(frozen=True, slots=True)
+class DueTest:
+    """A chain whose daily test was due, and its run; not ``new``: one that was under way already."""
+
+    chain_id: str
+    run_id: str
+    new: bool
+
+
+def queue_tests(due_at: datetime, limit: int | None = None) -> list[DueTest]:
+    """Queues every daily test that is due at ``due_at``, to begin now, those first that are due first."""
     at = now()
     due = (
         select(SyncChain.id)
         .join(SyncAgent, SyncAgent.id == SyncChain.agent_id)
         .where(SyncChain.enabled, SyncAgent.state == "approved", SyncAgent.pin == SyncChain.agent_pin)
-        .where(SyncChain.next_test_at <= at)
-        .limit(50)
+        .where(SyncChain.next_test_at <= due_at)
+        .order_by(SyncChain.next_test_at)
+        .limit(limit)
     )
     chain_ids = list(db.session.scalars(due))
     end_read()
+    found = []
     for chain_id in chain_ids:
-        _queue_test(chain_id, at)
+        if queued := _queue_test(chain_id, at, due_at):
+            found.append(queued)
+    return found
 
 
 @retried
-def _queue_test(chain_id: str, at: datetime) -> None:
+def _queue_test(chain_id: str, at: datetime, due_at: datetime) -> DueTest | None:
     with write() as session:
         locking.passwords_of_chains(session, [chain_id])
         chain = session.get_one(SyncChain, chain_id)
-        if chain.next_test_at is None or chain.next_test_at > at:
-            return  # another timer was first
+        if chain.next_test_at is None or chain.next_test_at > due_at:
+            return None  # another timer was first
         chain.next_test_at = next_test(chain.id, at)
-        queue_test(session, chain.id, at)
+        run = queue_daily_test(session, chain.id, at)
+        there = run or active_test(session, chain.id)
+        assert there is not None
         refresh(session, chain.id)
+        return DueTest(chain.id, there.id, run is not None)
 
 
 def _refresh_stale() -> None:
-    chain_ids = list(db.session.scalars(select(SyncChain.id).where(SyncChain.recheck_at <= now()).limit(50)))
+    chain_ids = list(db.session.scalars(select(SyncChain.id).where(SyncChain.recheck_at <= now()).limit(AT_ONCE)))
     end_read()
     for chain_id in chain_ids:
         _refresh(chain_id)

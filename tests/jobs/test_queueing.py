@@ -74,11 +74,25 @@ def test_the_same_run_waits_once_however_often_it_is_nudged(connection: Redis) -
     assert connection.llen("rq:queue:now") == 1
 
 
-def test_later_never_takes_more_than_two_per_worker(connection: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_later_never_takes_more_than_its_workers_do_between_two_beats(
+    connection: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queueing, "LATER_PER_WORKER", 2)
+    assert queueing.room() == 2
     assert [queueing.enqueue(f"run-{n}", "later") for n in range(4)] == [True, True, False, False]
+    assert queueing.room() == 0
     monkeypatch.setenv("PWSERVER_WORKERS", "2")
+    assert queueing.room() == 2
     assert [queueing.enqueue(f"run-{n}", "later") for n in range(2, 6)] == [True, True, False, False]
     assert queueing.enqueue("click", "now"), "a click waits for nothing"
+
+
+def test_a_queue_that_is_away_has_no_room(connection: Redis, server: QueueServer) -> None:
+    assert queueing.room() > 0
+    assert server.process is not None
+    server.process.kill()
+    server.process.wait()
+    assert queueing.room() == 0
 
 
 def test_an_emptied_queue_takes_the_next_nudge(connection: Redis) -> None:

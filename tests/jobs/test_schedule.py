@@ -21,7 +21,8 @@ Spawn = Callable[..., "subprocess.Popen[str]"]
 
 def test_every_due_run_is_nudged_into_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[tuple[str, ...]] = []
-    monkeypatch.setattr(timer, "tick", lambda: [("a", "now"), ("b", "later")])
+    monkeypatch.setattr(timer, "tick", lambda room: [("a", "now"), ("b", "later")][: room + 1])
+    monkeypatch.setattr(schedule.queueing, "room", lambda: 1)
     monkeypatch.setattr(outbox, "due", lambda: [("c", "now")])
     take = lambda run, queue, *job: given.append((run, queue, *job)) or queue == "now"  # noqa: E731
     monkeypatch.setattr(schedule.queueing, "enqueue", take)

@@ -76,6 +76,8 @@ class Network:
         beginning = state.model_dump_json()
         self._fresh = fresh or (lambda now: NetworkState.model_validate_json(beginning))
         self._sessions: dict[str, tuple[str, str]] = {}
+        self._looked_at: NetworkState | None = None
+        self._controllers: list[Machine] = []
         self._timers: set[threading.Timer] = set()
         self.arrivals: deque[tuple[float, str]] = deque(maxlen=10_000)
         """When requests came, and at which machine; for measuring, gone with this process."""
@@ -149,7 +151,10 @@ class Network:
         return Device(self, state)
 
     def controllers(self) -> list[Machine]:
-        return [machine for machine in self.state.machines.values() if machine.is_dc]
+        if self._looked_at is not self.state:  # no machine becomes one, and every name of a domain is looked up here
+            self._looked_at = self.state
+            self._controllers = [machine for machine in self.state.machines.values() if machine.is_dc]
+        return self._controllers
 
     def controller(self, domain: str) -> Machine | None:
         """The domain controller of a domain by its NetBIOS or DNS name."""

@@ -39,7 +39,7 @@ from pwserver.services.sync.credentials import serves
 from pwserver.services.sync.plans import read_plan
 from pwserver.services.sync.reach import Bound, Reacher, digests_of
 from pwserver.services.sync.requeue import chains_stopped_by_a_login, follow_up, value_was_edited
-from pwserver.services.sync.status import next_test, refresh
+from pwserver.services.sync.status import refresh
 from pwserver.services.sync.tries import Try, afford, keep_policy, settle, under
 from pwserver.services.transaction import end_read, now, retried, write
 from pwserver.services.values import shift_stages
@@ -263,8 +263,6 @@ class SqlJournal:
                 if outcome.evidence is not None:
                     keep_policy(session, row, outcome.evidence)
                     _was_in_contact(session, chain.agent_id, at)
-                if after.proof is not None:
-                    chain.next_test_at = next_test(chain.id, at)
                 refresh(session, chain.id)
         return lost
 

@@ -138,6 +138,9 @@ def to_link(
     # A probe that found neither value leaves the link refused: a person decides, this run does not try on.
     settled = last is not None and last.step == "probe" and not maybe and row.state != "refused"
     proved = [attempt for attempt in tried if attempt.step == "prove" and attempt.code != "worker_died"]
+    # The hours of retrying are counted within a run: a new instruction has all of them again. A test that the server
+    # makes by itself counts on: else a machine that is off would be new to it every day.
+    counts_on = bool(tried) or (run.kind == "test" and clicked is None)
     return Link(
         id=row.id,
         position=row.position,
@@ -150,9 +153,8 @@ def to_link(
         state=LinkState(row.state),
         reason=row.reason,
         next_try_at=row.next_try_at,
-        # The hours of retrying are counted within a run: a new instruction has all of them again.
-        first_try_at=row.first_try_at if tried else None,
-        tries=row.tries if tried else 0,
+        first_try_at=row.first_try_at if counts_on else None,
+        tries=row.tries if counts_on else 0,
         proof=_proof(row),
         written_rev=row.written_rev,
         restart_pending=row.restart_pending,

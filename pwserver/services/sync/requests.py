@@ -223,7 +223,7 @@ def request_test(actor: AppUser | None, entry: Entry) -> SyncRun:
     """A test of the whole chain; a click while one is active shows that one."""
     with write() as session:
         chain = enabled_chain(session, entry)
-        there = _active_test(session, chain.id)
+        there = requeue.active_test(session, chain.id)
         if there is not None:
             return there
         run = queue_run(session, actor, chain, "test", now())
@@ -251,7 +251,7 @@ def retest(actor: AppUser | None, entry: Entry) -> SyncRun:
             session.flush()
             record(session, actor, "sync.retest", entry=entry, facts={"run": active.number})
             return active
-        testing = _active_test(session, chain.id)
+        testing = requeue.active_test(session, chain.id)
         if testing is not None and testing.state != "waiting":
             return testing
         requeue.supersede_test(session, chain.id, at)
@@ -348,10 +348,4 @@ def links_of(session: Session, chain_id: str) -> list[SyncLink]:
             .order_by(SyncLink.position, SyncLink.id)
             .execution_options(populate_existing=True)
         )
-    )
-
-
-def _active_test(session: Session, chain_id: str) -> SyncRun | None:
-    return session.scalar(
-        select(SyncRun).where(SyncRun.chain_id == chain_id, SyncRun.kind == "test", SyncRun.state.in_(requeue.ACTIVE))
     )

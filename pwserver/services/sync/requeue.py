@@ -47,6 +47,12 @@ def active_instruction(session: Session, chain_id: str) -> SyncRun | None:
     )
 
 
+def active_test(session: Session, chain_id: str) -> SyncRun | None:
+    return session.scalar(
+        select(SyncRun).where(SyncRun.chain_id == chain_id, SyncRun.kind == "test", SyncRun.state.in_(ACTIVE))
+    )
+
+
 def stage_id(session: Session, chain_id: str, stage: str) -> str | None:
     return session.scalar(
         select(EntryVersion.id)
@@ -304,11 +310,18 @@ def supersede_test(session: Session, chain_id: str, at: datetime) -> None:
     session.flush()
 
 
+def queue_daily_test(session: Session, chain_id: str, at: datetime) -> SyncRun | None:
+    """The daily test of a chain. One that still waits for a machine that is off gives way to it: what that one proved
+    before is to be proved again."""
+    there = active_test(session, chain_id)
+    if there is not None and there.state == "waiting":
+        supersede_test(session, chain_id, at)
+    return queue_test(session, chain_id, at)
+
+
 def queue_test(session: Session, chain_id: str, at: datetime, **values: Any) -> SyncRun | None:
     """Queues a test unless one is there already; one of chosen links that has not begun takes these in, too."""
-    there = session.scalar(
-        select(SyncRun).where(SyncRun.chain_id == chain_id, SyncRun.kind == "test", SyncRun.state.in_(ACTIVE))
-    )
+    there = active_test(session, chain_id)
     if there is not None:
         if there.scope is not None and there.state != "running":
             more = values.get("scope") or [link.id for link in _untested(session, chain_id)]

@@ -27,6 +27,8 @@ from pwserver.sync.chain import COUNTING
 Session = scoped_session[Any]
 
 PLACE_MEANS = frozenset({Means.WRITTEN, Means.STARTED})
+STANDING = (LinkState.IN_SYNC, LinkState.UPDATED)
+"""Links with these are tested day by day, and their proofs must not grow old."""
 
 
 def timing() -> Timing:
@@ -149,6 +151,18 @@ def next_test(link_id: str, at: datetime) -> datetime:
     return at + timedelta(seconds=timing().test_due + spread * timing().test_spread)
 
 
+def _next_daily_test(chain: SyncChain, links: Sequence[SyncLink], at: datetime) -> datetime:
+    """By the oldest proof among the links that stand, so that a link proved later than the others puts nobody off.
+
+    Where that time is past already (the test is under way, was stopped, or could not tell) the timer's next day stays.
+    """
+    standing = [link.proved_at for link in links if link.proved_at and link.state in STANDING]
+    due = next_test(chain.id, min(standing, default=at))
+    if chain.next_test_at is None or (standing and due > at):
+        return due
+    return chain.next_test_at
+
+
 @dataclass(frozen=True, slots=True)
 class Computed:
     """What the facts give: the status, and its detail in a few words."""
@@ -182,8 +196,8 @@ def refresh(session: Session, chain_id: str) -> Status:
     fresh = timedelta(seconds=timing().proof_fresh)
     proofs = [link.proved_at for link in facts.chain.links if link.proved_at]
     chain.recheck_at = min(proofs) + fresh if proofs and status == Status.IN_SYNC else None
-    if chain.next_test_at is None and chain.enabled and proofs:
-        chain.next_test_at = next_test(chain.id, max(proofs))
+    if chain.enabled:
+        chain.next_test_at = _next_daily_test(chain, facts.links, at)
     if chain.status != status:
         was, chain.status, chain.status_since = chain.status, status, at
         entry = session.get_one(Entry, chain.entry_id)
