@@ -197,14 +197,14 @@ class Connector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A link kind: how it is called, what it is told, who builds its connector."""
+    """A link kind: how it is called, what it is told, and by agents of which transports it can be reached."""
 
     kind: str
     label: str
     icon: str
     settings: type[BaseModel]
     is_account: bool
-    transport: Literal["winrm", "ssh"]
+    transports: tuple[Literal["winrm", "ssh", "ldaps"], ...]
     needs_linked: bool
     help: str
     machine_of: Callable[[Any, str], str]

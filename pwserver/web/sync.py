@@ -210,7 +210,7 @@ def _elsewhere(entry: Entry) -> list[tuple[SyncLink, int, datetime | None]]:
 
 def _kinds(agent: SyncAgent) -> list[Any]:
     """The kinds that this chain's agent can reach; one that needs another agent is left out."""
-    return [kind for kind in LINK_KINDS.values() if kind.transport == agent.transport]
+    return [kind for kind in LINK_KINDS.values() if agent.transport in kind.transports]
 
 
 def _settings_form(chain: views.ChainView | None, usable: list[SyncAgent]) -> Form:

@@ -21,7 +21,7 @@ class Connections:
 
     def __call__(self, place: Place, login: Credential | None, linked: Credential | None) -> Connector:
         settings = LINK_KINDS[place.kind].settings.model_validate(place.settings)
-        if LINK_KINDS[place.kind].transport == "ssh":
+        if place.transport == "ssh":
             return DeviceConnector(settings, linked)
         assert login is not None
         kind = place.kind

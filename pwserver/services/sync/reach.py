@@ -37,6 +37,8 @@ class Place:
     settings: dict[str, Any]
     machine: str
     agent_id: str
+    transport: str
+    """The agent's."""
     agent_machine: str
     agent_host: str
     agent_port: int
@@ -251,6 +253,7 @@ def _place(link: SyncLink, account: SyncLink, agent: SyncAgent, *, forced: bool)
         settings=dict(link.settings),
         machine=link.machine,
         agent_id=agent.id,
+        transport=agent.transport,
         agent_machine=agent.machine,
         agent_host=agent.host,
         agent_port=agent.port,
