@@ -112,7 +112,7 @@ KIND = Kind(
     icon="hdd-network",
     settings=Settings,
     is_account=True,
-    transport="ssh",
+    transports=("ssh",),
     needs_linked=True,
     help="An account on a switch, a firewall or a Linux machine, reached over SSH. The linked credential sets its "
     "password; a login as the account proves it.",

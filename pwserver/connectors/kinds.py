@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pwserver.connectors import device, local, remote, scheduled_task, windows_service
+from pwserver.connectors import device, domain, local, remote, scheduled_task, windows_service
 from pwserver.connectors.base import Connector, Kind
 
 LINK_KINDS: Mapping[str, Kind] = {
-    row.kind: row for row in (local.KIND, remote.KIND, scheduled_task.KIND, windows_service.KIND, device.KIND)
+    row.kind: row
+    for row in (local.KIND, remote.KIND, domain.KIND, scheduled_task.KIND, windows_service.KIND, device.KIND)
 }
 
 CONNECTORS: Mapping[str, Callable[..., Connector]] = {

@@ -40,7 +40,7 @@ KIND = Kind(
     icon="pc-display-horizontal",
     settings=Settings,
     is_account=True,
-    transport="winrm",
+    transports=("winrm",),
     needs_linked=True,
     help="A local account of another Windows machine on the agent's network. The linked credential is an administrator "
     "there.",

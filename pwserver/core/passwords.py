@@ -35,6 +35,15 @@ TYPES: dict[str, EntryType] = {
             "A local account of one Windows machine. It can be changed there, and kept the same on others.",
         ),
         EntryType(
+            "domain",
+            "Domain Password",
+            "Domain",
+            "domain",
+            "Domain",
+            ("machine", "user_name"),
+            "An account of an Active Directory domain. It can be changed there, and kept the same where it is used.",
+        ),
+        EntryType(
             "device",
             "Device Password",
             "Device",

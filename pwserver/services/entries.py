@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import func, or_, select
 
+from pwserver.connectors.domain import account_name, domain_name
 from pwserver.core.errors import Conflict, Invalid
 from pwserver.core.names import check_readable
 from pwserver.core.passwords import TYPES, type_of
@@ -228,9 +229,21 @@ def _checked(settings: Settings) -> Settings:
         raise Invalid("Type the user name of the account.", field="user_name")
     if kind.link_kind == "standalone_windows" and any(c in cleaned.machine for c in "\\/ :"):
         raise Invalid("Only the name of the machine, for example LAB-01.", field="machine")
+    if kind.link_kind == "domain":
+        _check_domain(cleaned)
     if kind.link_kind == "device_ssh":
         _check_device(cleaned)
     return cleaned
+
+
+def _check_domain(settings: Settings) -> None:
+    for field, check, typed in (
+        ("machine", domain_name, settings.machine), ("user_name", account_name, settings.user_name),
+    ):  # fmt: skip
+        try:
+            check(typed)
+        except ValueError as error:
+            raise Invalid(str(error), field=field) from None
 
 
 def _check_device(settings: Settings) -> None:

@@ -203,6 +203,8 @@ def _agent_options(usable: list[SyncAgent], chain: views.ChainView | None) -> li
 def _reach(agent: SyncAgent) -> str:
     if agent.transport == "ssh":
         return "devices over SSH"
+    if agent.transport == "ldaps":
+        return f"the domain {agent.machine}"
     count = len({name.casefold() for name in (*agent.allowed_machines, agent.machine) if name})
     return views.counted(count, "machine")
 
@@ -221,7 +223,7 @@ def _elsewhere(entry: Entry) -> list[tuple[SyncLink, int, datetime | None]]:
 
 def _kinds(agent: SyncAgent) -> list[Any]:
     """The kinds that this chain's agent can reach; one that needs another agent is left out."""
-    return [kind for kind in LINK_KINDS.values() if kind.transport == agent.transport]
+    return [kind for kind in LINK_KINDS.values() if agent.transport in kind.transports]
 
 
 def _settings_form(chain: views.ChainView | None, usable: list[SyncAgent]) -> Form:

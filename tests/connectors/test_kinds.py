@@ -45,11 +45,11 @@ def words(kind, settings):
 
 def test_the_list_of_kinds():
     assert list(LINK_KINDS) == [
-        "standalone_windows", "remote_windows", "scheduled_task", "windows_service", "device_ssh",
+        "standalone_windows", "remote_windows", "domain", "scheduled_task", "windows_service", "device_ssh",
     ]  # fmt: skip
-    assert CONNECTORS.keys() == {name for name, row in LINK_KINDS.items() if row.transport == "winrm"}
+    assert CONNECTORS.keys() == {name for name, row in LINK_KINDS.items() if "winrm" in row.transports}
     assert {name for name, row in LINK_KINDS.items() if row.is_account} == {
-        "standalone_windows", "remote_windows", "device_ssh",
+        "standalone_windows", "remote_windows", "domain", "device_ssh",
     }  # fmt: skip
     assert [name for name, row in LINK_KINDS.items() if not row.needs_linked] == ["standalone_windows"]
 

@@ -201,6 +201,8 @@ def primary_settings(entry: Entry, agent: SyncAgent) -> tuple[str, dict[str, Any
             "device": entry.machine, "user_name": entry.user_name, "address": entry.address,
             "port": entry.port, "host_key": entry.host_key,
         }  # fmt: skip
+    if kind == "domain":
+        return kind, {"domain": entry.machine, "user_name": entry.user_name}
     if entry.machine.casefold() == agent.machine.casefold():
         return "standalone_windows", {"user_name": entry.user_name}
     return "remote_windows", {"machine": entry.machine, "user_name": entry.user_name}

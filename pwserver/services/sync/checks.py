@@ -54,15 +54,21 @@ def target_of(kind: str, settings: BaseModel, agent: SyncAgent) -> tuple[str, st
 
 def check_reach(kind: str, machine: str, agent: SyncAgent) -> None:
     row = LINK_KINDS[kind]
-    if row.transport != agent.transport:
-        raise Invalid(f"{agent.name} cannot do this: {row.label} goes over {row.transport}.", field="agent_id")
+    if agent.transport not in row.transports:
+        ways = " or ".join(CALLED[each] for each in row.transports)
+        raise Invalid(f"{agent.name} cannot do this: {row.label} goes over {ways}.", field="agent_id")
     if kind == "standalone_windows" and agent.machine.casefold() != machine.casefold():
         raise Invalid(f"{agent.name} runs on {agent.machine}, not on {machine}.", field="agent_id")
     if not may_reach(agent, machine):
         raise Invalid(
             f"{agent.name} may not reach {machine}. An administrator adds it to the agent's list of machines.",
-            field="device" if row.transport == "ssh" else "machine",
+            field=FIELD_OF_PLACE.get(kind, "machine"),
         )
+
+
+FIELD_OF_PLACE = {"device_ssh": "device", "domain": "domain"}
+"""The field that says where a link is, where it is not called the machine."""
+CALLED = {"winrm": "a Windows machine", "ssh": "SSH", "ldaps": "a directory"}
 
 
 def refuse_second(session: Session, kind: str, key: str, besides: str | None) -> None:

@@ -31,8 +31,10 @@ def serves(agent: SyncAgent, chain: SyncChain) -> bool:
 
 
 def may_reach(agent: SyncAgent, machine: str) -> bool:
-    """Whether a machine stands on the agent's list; its own always does."""
-    return machine.casefold() in {name.casefold() for name in (agent.machine, *agent.allowed_machines)}
+    """Whether a machine stands on the agent's list; its own always does. A directory reaches its one domain; which
+    accounts there, its connector asks (rule 34)."""
+    known = (agent.machine, agent.domain) if agent.transport == "ldaps" else (agent.machine, *agent.allowed_machines)
+    return machine.casefold() in {name.casefold() for name in known if name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def ways_to(session: Session, link: SyncLink, agent: SyncAgent, at: datetime, bu
     """The credentials for one link. NotNow when one is missing, or may hold two values just now."""
     kind = LINK_KINDS[link.kind]
     login = linked = None
-    if kind.transport == "winrm":
+    if agent.transport == "winrm":
         if agent.login_entry_id is None:
             return NotNow("no_login")
         found = bind(session, agent.login_entry_id, agent.machine, link.chain_id, at, busy_for)
@@ -103,19 +105,23 @@ def bind(
     if version_id is None:
         return NotNow("no_login")
     user = entry.user_name
-    if entry.domain and "\\" not in user:
-        user = f"{entry.domain}\\{user}"
+    domain = entry.machine if entry.type == "domain" else entry.domain
+    if domain and "\\" not in user:
+        user = f"{domain}\\{user}"
     return Login(entry_id, version_id, user, key_of_login(session, entry, machine))
 
 
 def own_link(session: Session, chain_id: str, machine: str) -> SyncLink | None:
-    """The account link of a credential's own chain on a machine, however its name is spelled there."""
+    """The account link of a credential's own chain on a machine, however its name is spelled there. A domain account
+    is the same one on every machine."""
     links = session.scalars(
         select(SyncLink)
         .where(SyncLink.chain_id == chain_id, SyncLink.active, SyncLink.is_account)
         .order_by(SyncLink.position)
         .execution_options(populate_existing=True)
-    )
+    ).all()
+    if links and links[0].kind == "domain" and links[0].position == 0:
+        return links[0]
     return next((link for link in links if same_machine(link.machine, machine)), None)
 
 

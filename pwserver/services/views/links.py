@@ -25,6 +25,7 @@ RAIL = {"solid": "", "dashed": "is-open", "cut": "is-broken", "grey": "is-quiet"
 SHORT = {
     "standalone_windows": "Standalone Password",
     "remote_windows": "Remote Password",
+    "domain": "Domain Password",
     "scheduled_task": "Task Password",
     "windows_service": "Service Password",
     "device_ssh": "Device Password",
