@@ -84,6 +84,10 @@ class Evidence:
     restart_pending: bool = False
     logged_on: bool = False
     """A logon with the value was made and counted."""
+    by: str = ""
+    """How a domain account's logon was made: Kerberos, or a bind that counts with the last-set stamp."""
+    notes: str = ""
+    """What a person should know of the account besides."""
 
 
 class ConnectorError(Exception):
@@ -159,6 +163,7 @@ class Call:
 
     ``ttl_s``: the script's time to live. ``deadline_s``: our own limit for the whole call, after which nothing more
     happens on our side. ``min_left``: tries that must be left on the account where count and threshold are read.
+    ``stamp``: the last-set stamp under which the value that is to be proved was last set or proved, if it was.
     ``account``: for places, whose password it stores (``MACHINE\\user``) with its SID when it was told.
     """
 
@@ -171,6 +176,7 @@ class Call:
     unlock: bool = False
     account: str = ""
     account_sid: str = ""
+    stamp: str | None = None
 
 
 class Connector(Protocol):

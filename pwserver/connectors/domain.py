@@ -7,6 +7,7 @@ LDAPS, or a Windows machine of the domain.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -53,6 +54,32 @@ class Settings(WindowsSettings):
         description="The account's logon name in that domain, without the domain.",
         json_schema_extra={"placeholder": "svc-backup", "mono": True},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a controller has to show: a certificate of ``ca_pem`` with the name it was called by, or, without one, the
+    very certificate whose SHA-256 is ``pin`` (hex)."""
+
+    pin: str
+    ca_pem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """How a directory is reached and what may be touched there. ``allowed``: logon names, and units as ``OU=…``."""
+
+    controllers: tuple[str, ...]
+    port: int
+    trust: Trust
+    domain: str
+    """Its full name, as in corp.example."""
+    short_name: str
+    allowed: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> str:
+        return ",".join(f"DC={part}" for part in self.domain.split("."))
 
 
 KIND = Kind(

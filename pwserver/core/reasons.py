@@ -135,6 +135,12 @@ REASONS: Mapping[str, Reason] = {
         "Allow network logon for the account there, then Retest Sync.",
         "retest",
     ),
+    "grace_hour_before_write": Reason(
+        "Nothing was changed. The password of {account} was set within the last hour, not by us. For that hour "
+        "{machine} takes the one before as well, so it is not known whether the vault's is the present one.",
+        "It is tried again at {time}. Approve sets it without knowing.",
+        "wait",
+    ),
     "would_lock": Reason(
         "Nothing was tried. One more wrong try could lock {account} on {machine}.",
         "Retest Sync after {time}.",
@@ -152,6 +158,39 @@ REASONS: Mapping[str, Reason] = {
         "edit",
     ),
     # ---- our own way in --------------------------------------------------------------------------
+    "linked_state": Reason(
+        "{machine} did not let our linked credential {login} log on: it is locked, disabled, expired, or has to change "
+        "its password. Nothing was changed.",
+        "Put that account right in the domain, then Retest Sync.",
+        "agent",
+    ),
+    "wrong_domain": Reason(
+        "The controller that answers for {machine} serves another domain. Nothing was changed.",
+        "Correct the addresses or the domain of the directory.",
+        "agent",
+    ),
+    "pdc_not_listed": Reason(
+        "Passwords are set at the domain controller that holds the role PDC emulator. It is not on the list of "
+        "{machine}. Nothing was sent to it.",
+        "An administrator adds it to the controllers of the directory.",
+        "agent",
+    ),
+    "account_not_listed": Reason(
+        "{account} is not on the list of accounts and units that may be touched in {machine}. Nothing was sent.",
+        "An administrator adds it to the directory's list, or an owner takes the link out; then Retest Sync.",
+        "agent",
+    ),
+    "protected_account": Reason(
+        "{account} is the built-in administrator of {machine} or in a protected group, and not named on the "
+        "directory's list. Nothing was sent.",
+        "An administrator names this very account there, if it is meant to be changed from here.",
+        "agent",
+    ),
+    "never_changed": Reason(
+        "{account} holds the key of the whole domain {machine} and is never changed from here.",
+        "Take the link out of the chain.",
+        "edit",
+    ),
     "login_refused": Reason(
         "{machine} refused our login {login}. It was sent once and is not sent again by itself.", _LOGIN_STAYS, "agent"
     ),
@@ -417,6 +456,12 @@ REASONS: Mapping[str, Reason] = {
     "next_candidate": Reason(
         "{account} on {machine} does not hold the one that was sent last; the one sent before it is tried next.",
         "It is tried at {time}.",
+        "wait",
+    ),
+    "grace_hour": Reason(
+        "{machine} took the password of {account}. Within an hour after a change it takes the one before as well, so "
+        "it is not known yet which of the two this is.",
+        "It is tested again at {time}, after that hour.",
         "wait",
     ),
     "cannot_tell": Reason("The logon on {machine} could not tell which password {account} holds.", "", "retest"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, String, Text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from pwserver.models.base import ID, Base, key_column
@@ -14,7 +14,8 @@ from pwserver.models.entries import Entry
 class SyncAgent(Base):
     """A helper that reaches targets. ``transport``: winrm (a Windows machine), ssh (this server), ldaps (a directory).
 
-    ``health`` is a word of ``core/states.py``; ``allowed_machines`` a list of names, its own always among them.
+    ``health`` is a word of ``core/states.py``; ``allowed_machines`` a list of names, its own always among them. A
+    directory's ``machine`` is the short name of its domain.
     """
 
     __tablename__ = "sync_agent"
@@ -30,6 +31,14 @@ class SyncAgent(Base):
     login_entry_id: Mapped[str | None] = mapped_column(ID, ForeignKey("entry.id", ondelete="RESTRICT"))
     linked_entry_id: Mapped[str | None] = mapped_column(ID, ForeignKey("entry.id", ondelete="RESTRICT"))
     allowed_machines: Mapped[list[str]] = mapped_column(JSON, default=list)
+    controllers: Mapped[list[str]] = mapped_column(JSON, default=list, server_default=text("'[]'"))
+    """Directories: the domain controllers, in the order in which they are asked; ``host`` is the first."""
+    domain: Mapped[str] = mapped_column(String(255), default="", server_default=text("''"))
+    """Directories: the domain's full name; ``machine`` is its short one."""
+    ca_pem: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
+    """Directories: the certificate that issued those of the controllers; ``pin`` is then its fingerprint."""
+    allowed_accounts: Mapped[list[str]] = mapped_column(JSON, default=list, server_default=text("'[]'"))
+    """Directories: the accounts by logon name, and the units, that may be touched; nothing else is."""
     health: Mapped[str] = mapped_column(String(16), default="untested")
     health_text: Mapped[str] = mapped_column(Text, default="")
     health_since: Mapped[datetime | None]

@@ -14,7 +14,8 @@ STAMP_MARGIN = timedelta(seconds=10)
 
 MANAGED = "managed_by_windows"
 ANOTHER = "holds_another"
-AT_ITS_TIME = "may_change_at"
+AT_ITS_TIME = frozenset({"may_change_at", "grace_hour_before_write"})
+"""Refusals that end at a known time: tried once more then."""
 WOULD_LOCK = "would_lock"
 """The target's own count leaves too few tries: nothing was tried, and it is due again when that count is reset."""
 GIVEN_UP = "given_up"
@@ -81,7 +82,7 @@ def _not_written(link: Link, outcome: Outcome, now: datetime, timing: Timing) ->
     if outcome.answer == Answer.REFUSED:
         if outcome.reason == MANAGED:
             return After(LinkState.MANAGED, MANAGED, maybe=link.maybe)
-        once = outcome.reason == AT_ITS_TIME and outcome.safe_at and link.reason != AT_ITS_TIME
+        once = outcome.reason in AT_ITS_TIME and outcome.safe_at and link.reason not in AT_ITS_TIME
         wrong_value = Key.TARGET in outcome.spent
         return After(
             LinkState.REFUSED,
@@ -183,7 +184,7 @@ def after_test(link: Link, version: str, outcome: Outcome, now: datetime, timing
         return After(LinkState.UNREACHABLE, outcome.reason if again else GIVEN_UP, next_try_at=again)
     if outcome.answer == Answer.REFUSED:
         return After(link.state, outcome.reason)
-    return After(link.state, outcome.reason or "cannot_tell")
+    return After(link.state, outcome.reason or "cannot_tell", next_try_at=outcome.safe_at)
 
 
 def after_place_test(link: Link, account: Link, version: str, outcome: Outcome, now: datetime, timing: Timing) -> After:

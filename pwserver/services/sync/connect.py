@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pwserver.connectors import domain
 from pwserver.connectors.base import Connector, Credential
 from pwserver.connectors.device import DeviceConnector
 from pwserver.connectors.kinds import CONNECTORS, LINK_KINDS
@@ -23,6 +24,11 @@ class Connections:
         settings = LINK_KINDS[place.kind].settings.model_validate(place.settings)
         if place.transport == "ssh":
             return DeviceConnector(settings, linked)
+        if place.directory is not None:
+            from pwserver.connectors.directory import DirectoryConnector  # imported late: few need what it stands on
+
+            assert isinstance(settings, domain.Settings)
+            return DirectoryConnector(place.directory, settings, linked)
         assert login is not None
         kind = place.kind
         if place.forced and kind == "standalone_windows":

@@ -31,8 +31,10 @@ def serves(agent: SyncAgent, chain: SyncChain) -> bool:
 
 
 def may_reach(agent: SyncAgent, machine: str) -> bool:
-    """Whether a machine stands on the agent's list; its own always does."""
-    return machine.casefold() in {name.casefold() for name in (agent.machine, *agent.allowed_machines)}
+    """Whether a machine stands on the agent's list; its own always does. A directory reaches its one domain; which
+    accounts there, its connector asks (rule 34)."""
+    known = (agent.machine, agent.domain) if agent.transport == "ldaps" else (agent.machine, *agent.allowed_machines)
+    return machine.casefold() in {name.casefold() for name in known if name}
 
 
 @dataclass(frozen=True, slots=True)

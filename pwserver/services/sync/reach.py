@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.base import Answer, Call, Connector, Credential, Evidence, Key, Outcome, ask
+from pwserver.connectors.domain import Directory, Trust
 from pwserver.core.secrets import Sealed, Secret, bound_to
 from pwserver.core.timing import Timing
 from pwserver.extensions import db
@@ -22,7 +23,7 @@ from pwserver.services.sync import accounts, answers, credentials
 from pwserver.services.sync.credentials import Login, Ways
 from pwserver.services.sync.tries import Try
 from pwserver.services.transaction import end_read
-from pwserver.sync.chain import NotNow, Step
+from pwserver.sync.chain import Link, NotNow, Step
 from pwserver.sync.ports import Attempt, Method
 
 Session = scoped_session[Any]
@@ -48,6 +49,8 @@ class Place:
     machine_sid: str | None
     reset_allowed: bool
     forced: bool
+    directory: Directory | None = None
+    """Where the agent is one."""
 
 
 class Connect(Protocol):
@@ -115,6 +118,7 @@ class Bound:
             unlock=self.unlock,
             account=self.place.account,
             account_sid=self.place.account_sid,
+            stamp=_stamp_of(attempt.link, old or new),
         )
 
         def go() -> Evidence:
@@ -143,6 +147,12 @@ class Bound:
         if outcome.reason == "linked_refused" and self.ways.linked is not None and self.ways.linked.typed:
             return replace(outcome, reason="override_refused")  # what was typed, not the linked credential
         return outcome
+
+
+def _stamp_of(link: Link, version: str | None) -> str | None:
+    """The last-set stamp under which ``version`` was last proved, or set by us, on this link."""
+    proof = link.proof
+    return proof.stamp if proof is not None and proof.version == version else None
 
 
 def open_version(version_id: str) -> Secret:
@@ -246,6 +256,18 @@ class Reacher:
         self.connect.close()
 
 
+def directory_of(agent: SyncAgent) -> Directory:
+    """An agent of transport ``ldaps``, as its connector knows it."""
+    return Directory(
+        controllers=tuple(agent.controllers),
+        port=agent.port,
+        trust=Trust(agent.pin, agent.ca_pem),
+        domain=agent.domain,
+        short_name=agent.machine,
+        allowed=tuple(agent.allowed_accounts),
+    )
+
+
 def _place(link: SyncLink, account: SyncLink, agent: SyncAgent, *, forced: bool) -> Place:
     return Place(
         link_id=link.id,
@@ -263,4 +285,5 @@ def _place(link: SyncLink, account: SyncLink, agent: SyncAgent, *, forced: bool)
         machine_sid=link.told_machine_sid,
         reset_allowed=link.reset_allowed,
         forced=forced,
+        directory=directory_of(agent) if agent.transport == "ldaps" else None,
     )

@@ -1,0 +1,466 @@
+"""A Domain Password over LDAPS: read, proved, changed and reset at the domain's PDC emulator.
+
+All of one call happens at that one controller: it has every change first, and its count of wrong logons is the one that
+locks. The account's own logon is made by Kerberos where the ``krb5`` package is installed, else by a bind that counts
+only with the last-set stamp (rule 38): for an hour after a change a bind takes the password before, too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from ldap3 import MODIFY_ADD, MODIFY_DELETE, MODIFY_REPLACE
+
+from pwserver.connectors import directory_codes as codes
+from pwserver.connectors import kerberos
+from pwserver.connectors.base import (
+    Blocked,
+    Call,
+    ConnectorError,
+    Credential,
+    Evidence,
+    Key,
+    Means,
+    Refused,
+    Unknown,
+    Unreachable,
+    same_stamp,
+)
+from pwserver.connectors.directory_facts import (
+    ADMINISTRATOR,
+    KRBTGT,
+    Account,
+    last_set_of,
+    read_account,
+    sids_of,
+)
+from pwserver.connectors.domain import Directory, Settings
+from pwserver.connectors.ldap_line import Broken, LdapLine, escaped
+from pwserver.connectors.pinning import LineError, NoAnswer, NoName, OtherCertificate
+from pwserver.connectors.security_descriptor import sid_text
+from pwserver.connectors.windows import not_here
+from pwserver.core.secrets import Secret
+
+GRACE = timedelta(minutes=65)
+"""Longer than a domain takes the password before, after a change."""
+KERBEROS_SECONDS = 12.0
+_CONFIGURATION = "configurationnamingcontext"
+BY_KERBEROS, BY_BIND = "Kerberos", "bind and last-set stamp"
+
+
+@dataclass(slots=True)
+class _Trace:
+    """How far a call came: what an exception from anywhere inside means depends on nothing else."""
+
+    ends_at: float
+    """When this call gives up, on the monotonic clock."""
+    writes_until: float
+    spent: set[Key] = field(default_factory=set)
+    payload_sent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """The controller that is worked with: a connection logged on with the linked credential."""
+
+    line: LdapLine
+    host: str
+    """Its full name, as it told itself."""
+    base: str
+    ours: frozenset[str]
+    is_pdc: bool
+    pdc: str
+
+
+class DirectoryConnector:
+    """One account of one domain (``base.Connector``)."""
+
+    def __init__(self, directory: Directory, settings: Settings, linked: Credential | None) -> None:
+        self.directory, self.settings, self.linked = directory, settings, linked
+
+    def read(self, call: Call) -> Evidence:
+        def work(at: _At, trace: _Trace) -> Evidence:
+            return self._evidence(at, self._account(at, call))
+
+        return self._run(call, work)
+
+    def verify(self, call: Call, value: Secret) -> Evidence:
+        def work(at: _At, trace: _Trace) -> Evidence:
+            account = self._account(at, call)
+            if account.state:
+                raise Refused(account.state, safe_at=_safe(account), evidence=self._evidence(at, account))
+            self._leaves_enough(call, account, self._evidence(at, account))
+            return self._prove(at, account, value, trace, call.stamp, "value_refused", before_write=False)
+
+        return self._run(call, work)
+
+    def change(self, call: Call, old: Secret, new: Secret) -> Evidence:
+        def work(at: _At, trace: _Trace) -> Evidence:
+            account = self._account(at, call)
+            facts = self._evidence(at, account)
+            self._takes(account, new, facts)
+            if account.state in ("account_disabled", "account_locked", "account_expired", "account_restricted"):
+                raise Refused(account.state, safe_at=_safe(account), evidence=facts)
+            if not account.may_reset or account.state:  # one that has to be changed cannot be proved by a logon
+                self._may_change(account, facts)
+                self._leaves_enough(call, account, facts)
+                changes = [(MODIFY_DELETE, [_quoted(old)]), (MODIFY_ADD, [_quoted(new)])]
+                self._modify(at, account, {"unicodePwd": changes}, trace, own=True)
+                return self._proved(at, account, new, trace, "change")
+            self._leaves_enough(call, account, facts)
+            self._prove(at, account, old, trace, call.stamp, "old_value_refused", before_write=True)
+            return self._reset(at, account, new, trace)
+
+        return self._run(call, work)
+
+    def reset(self, call: Call, new: Secret) -> Evidence:
+        def work(at: _At, trace: _Trace) -> Evidence:
+            account = self._account(at, call)
+            self._takes(account, new, self._evidence(at, account))
+            if call.unlock and account.locked:
+                self._modify(at, account, {"lockoutTime": [(MODIFY_REPLACE, [b"0"])]}, trace, own=False)
+            return self._reset(at, account, new, trace)
+
+        return self._run(call, work)
+
+    def write(self, call: Call, value: Secret) -> Evidence:
+        raise not_here("an account is changed, never written")
+
+    def restart(self, call: Call) -> Evidence:
+        raise not_here("an account is not restarted")
+
+    # -- one call
+
+    def _run(self, call: Call, work: Callable[[_At, _Trace], Evidence]) -> Evidence:
+        """One call at the PDC emulator, to its end or its deadline. Whatever broke is *unreachable* until the new
+        password was on its way, and *unknown* from then on."""
+        began = time.monotonic()
+        trace = _Trace(began + call.deadline_s, began + min(call.ttl_s, call.deadline_s))
+        if self.linked is None:
+            raise Blocked("no_linked_credential")
+        try:
+            with at_pdc(self.directory, self.linked, trace) as at:
+                return work(at, trace)
+        except LineError as error:
+            if trace.payload_sent:
+                raise Unknown("connection_lost", text=str(error), spent=trace.spent) from None
+            raise trouble(error, trace.spent) from None
+
+    def _account(self, at: _At, call: Call) -> Account:
+        """The link's account, if it is there, may be touched, and lives in the domain of last time."""
+        account = read_account(at.line, at.base, self.settings.user_name, at.ours)
+        if account is None:
+            raise Blocked("no_account")
+        if call.machine_sid and call.machine_sid != account.domain_sid:
+            raise Blocked("new_machine", text=f"The domain's SID is {account.domain_sid}.")
+        if account.managed:
+            raise Refused("managed_by_windows", text=f"It is {account.managed}.")
+        refuse_unlisted(account, self.directory.allowed)
+        return account
+
+    def _evidence(self, at: _At, account: Account, stamp: str | None = None, **more: object) -> Evidence:
+        facts = {
+            "host": at.host,
+            "stamp": stamp or account.stamp,
+            "machine_sid": account.domain_sid,
+            "account_id": account.sid,
+            "account_sid": account.sid,
+            "bad_count": account.bad_count,
+            "threshold": account.policy.threshold,
+            "window_s": int(account.policy.window.total_seconds()) if account.policy.window else None,
+            "notes": notes(account),
+        }
+        return Evidence(**(facts | more))  # type: ignore[arg-type]  # names and types are those above
+
+    # -- before anything is tried
+
+    def _takes(self, account: Account, new: Secret, facts: Evidence) -> None:
+        length = len(new.open())
+        if length == 0:
+            raise Refused("blank", evidence=facts)
+        if account.policy.min_length and length < account.policy.min_length:
+            named = f"The policy {account.policy.name}" if account.policy.name else "The domain's policy"
+            words = f"{named} asks for at least {account.policy.min_length} characters."
+            raise Refused("too_short", text=words, evidence=facts)
+
+    def _may_change(self, account: Account, facts: Evidence) -> None:
+        if account.may_change is False:
+            raise Refused("change_denied", evidence=facts)
+        if (at := account.may_change_at) is not None:
+            raise Refused("may_change_at", safe_at=_ours(account, at), evidence=facts)
+
+    def _leaves_enough(self, call: Call, account: Account, facts: Evidence) -> None:
+        """Rule 22: no try that could leave too few before the account is locked."""
+        threshold, count = account.policy.threshold, account.bad_count
+        if threshold and count is not None and threshold - count - 1 < call.min_left:
+            safe = account.free_at
+            raise Refused(
+                "would_lock",
+                text=f"{count} of {threshold} wrong logons are counted at {facts.host}.",
+                safe_at=_ours(account, safe) if safe else None,
+                evidence=facts,
+            )
+
+    # -- the account's own logon
+
+    def _prove(
+        self,
+        at: _At,
+        account: Account,
+        value: Secret,
+        trace: _Trace,
+        known: str | None,
+        wrong: str,
+        *,
+        before_write: bool,
+    ) -> Evidence:
+        """One logon with ``value``, strict by rule 38. ``known``: the stamp under which this very value was set or
+        proved. Costs at most one try, and exactly one when it is refused."""
+        if not value.open():
+            raise Refused("blank")
+        by = self._by_kerberos(at, account, value, trace, wrong) or self._by_bind(at, account, value, trace, wrong)
+        trace.spent.discard(Key.TARGET)
+        last_set = last_set_of(at.line, account.dn)
+        stamp = last_set.isoformat(timespec="seconds") if last_set else None
+        evidence = self._evidence(at, account, stamp, means=Means.LOGGED_ON, by=by, logged_on=True)
+        if by == BY_KERBEROS or last_set is None:
+            return evidence
+        ours = known is not None and stamp is not None and same_stamp(known, stamp)
+        if ours or last_set + GRACE <= account.now:
+            return evidence
+        facts = self._evidence(at, account, stamp, by=by)
+        safe = _ours(account, last_set + GRACE)
+        if before_write:
+            raise Refused("grace_hour_before_write", safe_at=safe, evidence=facts)
+        raise Unknown("grace_hour", safe_at=safe, spent=(), wrote=False, evidence=facts)
+
+    def _by_kerberos(self, at: _At, account: Account, value: Secret, trace: _Trace, wrong: str) -> str:
+        """:data:`BY_KERBEROS`, or "" where there is none and a bind has to do."""
+        if not kerberos.is_installed():
+            return ""
+        seconds = min(KERBEROS_SECONDS, trace.ends_at - time.monotonic())
+        realm = self.directory.domain.upper()
+        trace.spent.add(Key.TARGET)
+        said, code = kerberos.log_on(at.line.host, realm, account.name, value, seconds)
+        match said:
+            case kerberos.OK:
+                return BY_KERBEROS
+            case kerberos.SILENT:
+                trace.spent.discard(Key.TARGET)
+                return ""
+            case kerberos.WRONG:
+                raise Refused(wrong, code=code, spent={Key.TARGET})
+            case kerberos.UNKNOWN_CLIENT:
+                raise Blocked("no_account", code=code)
+            case kerberos.REVOKED:
+                raise Refused("account_state", code=code)
+            case kerberos.EXPIRED:
+                raise Refused("password_expired", code=code)
+            case kerberos.SKEW:
+                raise Unreachable("clock_skew", code=code)
+        raise Unknown("code_not_known", code=code, spent={Key.TARGET}, wrote=False)
+
+    def _by_bind(self, at: _At, account: Account, value: Secret, trace: _Trace, wrong: str) -> str:
+        with at.line.again() as own:
+            trace.spent.add(Key.TARGET)
+            result = own.bind(account.dn, value)
+        if not result.ok:
+            raise codes.refused_bind(result, wrong)
+        return BY_BIND
+
+    # -- writing
+
+    def _reset(self, at: _At, account: Account, new: Secret, trace: _Trace) -> Evidence:
+        self._modify(at, account, {"unicodePwd": [(MODIFY_REPLACE, [_quoted(new)])]}, trace, own=False)
+        return self._proved(at, account, new, trace, "reset")
+
+    def _modify(self, at: _At, account: Account, changes: dict[str, object], trace: _Trace, *, own: bool) -> None:
+        if time.monotonic() >= trace.writes_until:
+            raise Unreachable("ttl", spent=trace.spent)
+        if own:
+            trace.spent.add(Key.TARGET)
+        if "unicodePwd" in changes:
+            trace.payload_sent = True
+        result = at.line.modify(account.dn, changes)
+        trace.spent.discard(Key.TARGET)
+        if not result.ok:
+            raise codes.refused_modification(result, own=own)
+
+    def _proved(
+        self, at: _At, before: Account, new: Secret, trace: _Trace, method: Literal["change", "reset"]
+    ) -> Evidence:
+        """It was set. One logon with it, where the account's state lets a logon tell; else it is written, no more."""
+        written = replace(self._evidence(at, before, means=Means.WRITTEN, method=method), stamp=None)
+        try:
+            account = read_account(at.line, at.base, self.settings.user_name, at.ours)
+            if account is None:
+                return written
+            written = self._evidence(at, account, means=Means.WRITTEN, method=method)
+            if account.state:
+                return written
+            proof = self._prove(at, account, new, trace, account.stamp, "refused_after_write", before_write=False)
+        except Refused as error:
+            if Key.TARGET not in error.spent:
+                return written
+            raise Unknown(
+                "refused_after_write", code=error.code, spent={Key.TARGET}, wrote=True, evidence=written
+            ) from None
+        except (ConnectorError, LineError):
+            return written
+        return replace(proof, method=method)
+
+
+# -- the way there, shared with the test of an agent
+
+
+def check(directory: Directory, linked: Credential, seconds: float) -> Evidence:
+    """The test of a directory: the linked credential logs on at the PDC emulator, which says whose domain it is."""
+    began = time.monotonic()
+    trace = _Trace(began + seconds, began)
+    try:
+        with at_pdc(directory, linked, trace) as at:
+            condition = f"(&(objectClass=crossRef)(nCName={escaped(at.base)}))"
+            partitions = "CN=Partitions," + _text(at.line.base("", ["configurationNamingContext"]), _CONFIGURATION)
+            short = _text(at.line.find(partitions, condition, ["nETBIOSName"]), "netbiosname")
+            if short.casefold() != directory.short_name.casefold():
+                raise Blocked("wrong_domain", text=f"The short name of {directory.domain} is {short or 'not told'}.")
+            sid = at.line.base(at.base, ["objectSid"]).get("objectsid") or [b""]
+            return Evidence(at.host, machine_sid=sid_text(sid[0]) or None)
+    except LineError as error:
+        raise trouble(error, trace.spent) from None
+
+
+@contextmanager
+def at_pdc(directory: Directory, linked: Credential, trace: _Trace) -> Iterator[_At]:
+    """A connection to the PDC emulator, logged on with ``linked``: by way of the first controller that answers."""
+    first = _first(directory, linked, trace)
+    try:
+        if first.is_pdc:
+            yield first
+            return
+    finally:
+        first.line.close()
+    host = _listed(directory, first.pdc)
+    if host is None:
+        raise Blocked("pdc_not_listed", text=f"The PDC emulator is {first.pdc or 'not known'}.")
+    at = _log_in(directory, host, linked, trace)
+    try:
+        if not at.is_pdc:
+            raise Unreachable("not_ready", text=f"{at.host} is not the PDC emulator any more.")
+        yield at
+    finally:
+        at.line.close()
+
+
+def _first(directory: Directory, linked: Credential, trace: _Trace) -> _At:
+    """The first controller of the list that answers. One with another certificate ends it: no login is sent."""
+    last: LineError = NoAnswer("no controller is listed")
+    for host in directory.controllers:
+        try:
+            return _log_in(directory, host, linked, trace)
+        except (NoName, NoAnswer) as error:
+            last = error
+    raise last
+
+
+def _log_in(directory: Directory, host: str, linked: Credential, trace: _Trace) -> _At:
+    line = LdapLine(host, directory.port, directory.trust, trace.ends_at)
+    try:
+        root = line.base("", ["defaultNamingContext", "dnsHostName", "dsServiceName"])
+        base = _text(root, "defaultnamingcontext")
+        if base.casefold() != directory.base.casefold():
+            raise Blocked("wrong_domain", text=f"It says that it serves {base or 'no domain'}.")
+        trace.spent.add(Key.LINKED)
+        result = line.bind(login_name(linked.user_name, directory), linked.secret)
+        trace.spent.discard(Key.LINKED)
+        if not result.ok:
+            raise codes.refused_login(result)
+        role = _text(line.base(base, ["fSMORoleOwner"]), "fsmoroleowner")
+        own = _text(root, "dsservicename")
+        is_pdc = bool(own) and own.casefold() == role.casefold()
+        holder = role.partition(",")[2]
+        pdc = _text(root, "dnshostname") if is_pdc else _text(line.base(holder, ["dNSHostName"]), "dnshostname")
+        return _At(line, _text(root, "dnshostname") or host, base, sids_of(line), is_pdc, pdc)
+    except BaseException:
+        line.close()
+        raise
+
+
+def _listed(directory: Directory, name: str) -> str | None:
+    """The listed controller that is called ``name``. A login goes to no host that nobody named."""
+    short = name.partition(".")[0].casefold()
+    known = (name.casefold(), short)
+    return next((host for host in directory.controllers if name and host.casefold() in known), None)
+
+
+def login_name(user_name: str, directory: Directory) -> str:
+    """How a credential's user name is written in a bind: ``CORP\\user``, or ``user@corp.example`` as it stands."""
+    if "\\" in user_name or "@" in user_name:
+        return user_name
+    return f"{directory.short_name}\\{user_name}"
+
+
+def trouble(error: LineError, spent: set[Key]) -> ConnectorError:
+    """What trouble on the way means while nothing was written."""
+    if isinstance(error, OtherCertificate):
+        return Blocked("pin_changed", text=f"It shows: {error}.", spent=spent)
+    if isinstance(error, NoName):
+        return Unreachable("no_dns", text=str(error), spent=spent)
+    reason = "line_broken" if isinstance(error, Broken) else "no_answer"
+    return Unreachable(reason, text=str(error), spent=spent)
+
+
+def refuse_unlisted(account: Account, allowed: tuple[str, ...]) -> None:
+    """Rule 34: only listed accounts or units; a protected account only by its own name; krbtgt never."""
+    if account.rid == KRBTGT or account.name.casefold() == "krbtgt":
+        raise Blocked("never_changed")
+    listed = {each.casefold() for each in allowed}
+    if account.name.casefold() in listed:
+        return
+    if account.rid == ADMINISTRATOR or account.protected:
+        raise Blocked("protected_account")
+    parents = account.dn.casefold()
+    if not any("=" in each and parents.endswith(f",{_dn(each)}") for each in listed):
+        raise Blocked("account_not_listed", text=f"It is {account.dn}.")
+
+
+def _dn(typed: str) -> str:
+    """A unit's name as a directory writes it: no blanks around its parts."""
+    return ",".join("=".join(side.strip() for side in part.split("=", 1)) for part in typed.split(","))
+
+
+def notes(account: Account) -> str:
+    """What a person should know besides: service names, logon hours, workstations."""
+    found = []
+    if account.service_names:
+        plural = "service name" if account.service_names == 1 else "service names"
+        found.append(f"{account.service_names} {plural} (SPN): its services take the new password at their restart")
+    found += [f"restricted by {words}" for words in account.restricted]
+    return "; ".join(found)
+
+
+def _quoted(value: Secret) -> bytes:
+    """A password as ``unicodePwd`` takes it."""
+    return f'"{value.open()}"'.encode("utf-16-le")
+
+
+def _text(row: object, name: str) -> str:
+    values = row.get(name) if isinstance(row, dict) else None
+    return values[0].decode(errors="replace") if values else ""
+
+
+def _ours(account: Account, theirs: datetime) -> datetime:
+    """A moment on the controller's clock, on ours."""
+    return datetime.now(UTC) + (theirs - account.now)
+
+
+def _safe(account: Account) -> datetime | None:
+    """When a locked account opens by itself, as far as it can be told."""
+    if account.state != "account_locked" or account.free_at is None:
+        return None
+    return _ours(account, account.free_at)
