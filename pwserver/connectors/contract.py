@@ -43,7 +43,7 @@ STOPS = {
     "language_mode": "application control allows only Constrained Language, or PowerShell is older than 5.1",
     "not_admin": "our login is no administrator here, or its token is filtered",
     "wrong_name": "the machine calls itself otherwise",
-    "new_machine": "the machine SID is not the one of last time",
+    "new_machine": "the machine's SID, or the domain's, is not the one of last time",
     "is_dc": "a domain controller: it has no local accounts",
     "no_account": "no such account",
     "is_guest": "the account is Guest (RID 501)",
@@ -73,9 +73,11 @@ STOPS = {
     "no_controller": "no PDC emulator of the domain answers, or it stopped answering",
     "not_pdc": "the controller that was found is not the domain's PDC emulator any more",
     "login_refused": "the domain controller refused the linked credential",
-    "new_domain": "the domain's SID is not the one of last time",
-    "guarded": "krbtgt, the domain's Administrator or an account under AdminSDHolder, and nobody named it",
-    "no_reset_right": "the linked credential may not reset this account, and it may not change its own password",
+    "login_unclear": "the linked credential opened no controller, and Kerberos did not say whether it was refused",
+    "guarded": "the domain's Administrator, or an account that AdminSDHolder watches over",
+    "never_changed": "krbtgt, whose password is the domain's own key",
+    "no_reset_right": "the linked credential may not reset this account",
+    "change_denied": "the linked credential may not reset this account, and it may not change its own password",
     "grace_hour": "set less than 65 minutes ago, and not by us: no logon proves the old value before a reset",
     "internal": "the script met something it does not know; type and line are in text",
 }
@@ -296,7 +298,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "facts; where `login` may reset and a logon can prove `old` (set 65 minutes ago, or the stamp is "
             "`own_stamp`): that logon and a reset; else a change knowing `old`. Then one logon with `new`.",
             True,
-            _DOMAIN_TRY | {"guarded": bool, "own_stamp": str},
+            _DOMAIN_TRY | {"own_stamp": str},
             _LOGIN | {"old": True, "new": True},
         ),
         Operation(
@@ -304,7 +306,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "reset_domain.ps1",
             "administrative override: facts, reset to `new` without knowing the old one, unlock when asked, one logon",
             True,
-            _DOMAIN_TRY | {"guarded": bool, "unlock": bool},
+            _DOMAIN_TRY | {"unlock": bool},
             _LOGIN | {"new": True},
         ),
     )
@@ -313,8 +315,8 @@ OPERATIONS: Mapping[str, Operation] = {
 ``DOMAIN\\user``; ``account_sid`` is "" until the account's SID was told.
 
 The operations on a domain run on a machine of that domain and reach its PDC emulator with the linked credential: its
-name is ``login``, ``login_password`` its password. ``domain_sid`` is the one of last time or "", ``guarded`` whether an
-account under AdminSDHolder was named, ``own_stamp`` the last-set stamp that our own last proof saw, or ""."""
+name is ``login``, ``login_password`` its password. ``domain_sid`` is the one of last time or "", ``own_stamp`` the
+last-set stamp under which ``old`` was set by us or proved, or ""."""
 
 
 @dataclass(frozen=True, slots=True)

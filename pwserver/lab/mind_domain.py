@@ -72,7 +72,8 @@ class Directory:
         if opened["code"] == calls.LDAP_CREDENTIALS:
             mind.stop("login_refused", calls.WRONG_LOGON)
         if opened["code"]:
-            mind.stop("no_controller", UNKNOWN | opened["code"])
+            silent = opened["code"] == calls.LDAP_SERVER_DOWN
+            mind.stop("no_controller" if silent else "login_unclear", UNKNOWN | opened["code"])
         self.session = opened["session"]
         self.root = self.entry("", ROOT)
         self.domain = self.entry(self.root.text("defaultNamingContext"), DOMAIN)
@@ -85,7 +86,7 @@ class Directory:
         if self.root.text("dsServiceName") != self.domain.text("fSMORoleOwner"):
             mind.stop("not_pdc")
         if params["domain_sid"] and params["domain_sid"] != self.facts["domain_sid"]:
-            mind.stop("new_domain")
+            mind.stop("new_machine")
         self.dn, self.set = "", 0
 
     def search(self, base: str, below: bool, filter: str, names: list[str]) -> tuple[int, list[Entry]]:
@@ -202,17 +203,14 @@ def _read_facts(mind: Mind, directory: Directory) -> None:
     facts["spns"] = len(entry.raw("servicePrincipalName"))
     if rid == 501:
         mind.stop("is_guest")
+    if rid == 502:
+        mind.stop("never_changed")
+    if facts["guarded"]:
+        mind.stop("guarded")
 
 
 def _filetime(time: int) -> str:
     return iso(time / TICKS - 11_644_473_600)
-
-
-def _stop_guarded(mind: Mind) -> None:
-    if mind.answer["account"]["rid"] == 502:
-        mind.stop("guarded")
-    if mind.answer["directory"]["guarded"] and not mind.params["guarded"]:
-        mind.stop("guarded")
 
 
 def _is_settled(mind: Mind) -> bool:
@@ -260,7 +258,6 @@ def verify(mind: Mind) -> None:
 def change(mind: Mind) -> None:
     """By a reset where our login has the right and a logon can prove the old value; else by a change that proves it."""
     directory = _begin(mind)
-    _stop_guarded(mind)
     mind_accounts.stop_locked(mind)
     mind_accounts.stop_closed(mind)
     mind_accounts.stop_short(mind, mind.secrets["new"])
@@ -281,13 +278,12 @@ def change(mind: Mind) -> None:
     elif facts["can_reset"]:
         mind.stop("cannot_prove_old", calls.RESTRICTED)
     else:
-        mind.stop("no_reset_right" if account["cannot_change"] else "too_young")
+        mind.stop("change_denied" if account["cannot_change"] else "too_young")
     _after_write(mind, directory, code)
 
 
 def reset(mind: Mind) -> None:
     directory = _begin(mind)
-    _stop_guarded(mind)
     if not directory.facts["can_reset"]:
         mind.stop("no_reset_right")
     mind_accounts.stop_short(mind, mind.secrets["new"])

@@ -2,13 +2,12 @@
 # logon with the new one. Which it will be is decided from facts, never by trying. A reset comes only when that logon can
 # prove the old value: within the hour of grace a password that somebody else has just set would be overwritten.
 $psrvThis = 'change_domain'
-$psrvTakes = 'domain,domain_sid,guarded,login,min_left,own_stamp,user;login_password,new,old'
+$psrvTakes = 'domain,domain_sid,login,min_left,own_stamp,user;login_password,new,old'
 $psrvLocal = $false
 $psrvOperation = {
   Open-PsrvDomain
   Read-PsrvDomainAccount
   Stop-PsrvManaged
-  Stop-PsrvGuarded
   Stop-PsrvLocked
   Stop-PsrvClosed
   Stop-PsrvShort 'new'
@@ -29,7 +28,7 @@ $psrvOperation = {
   }
   elseif ($directory['can_reset'] -and -not $settled) { Stop-Psrv 'grace_hour' 0 }
   elseif ($directory['can_reset']) { Stop-Psrv 'cannot_prove_old' 1327 }
-  elseif ($account['cannot_change']) { Stop-Psrv 'no_reset_right' 0 }
+  elseif ($account['cannot_change']) { Stop-Psrv 'change_denied' 0 }
   else { Stop-Psrv 'too_young' 0 }
   $answer['write_code'] = [long]$made['code']
   if ($made['code'] -ne 0) { Stop-Psrv '' $made['code'] }

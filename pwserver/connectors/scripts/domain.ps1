@@ -41,7 +41,9 @@ function Open-PsrvDomain {
   if ($found['code'] -ne 0) { Stop-Psrv 'no_controller' $found['code'] }
   $opened = [PsrvDomain]::Open($found['name'], $psrvParams['login'], $psrvSecure['login_password'], 20000)
   if ($opened['code'] -eq 1326) { Stop-Psrv 'login_refused' 1326 }
-  if ($opened['code'] -ne 0) { Stop-Psrv 'no_controller' $opened['code'] }
+  # server down, time-out: nobody looked at the login. Whatever else Kerberos ended with may have been its refusal
+  if ($opened['code'] -eq 536870993 -or $opened['code'] -eq 536870997) { Stop-Psrv 'no_controller' $opened['code'] }
+  if ($opened['code'] -ne 0) { Stop-Psrv 'login_unclear' $opened['code'] }
   $root = Read-PsrvEntry '' @('currentTime', 'defaultNamingContext', 'dnsHostName', 'dsServiceName', 'tokenGroups')
   $domain = Read-PsrvEntry (Get-PsrvTold $root 'defaultnamingcontext') @('objectSid', 'fSMORoleOwner', 'minPwdLength', 'minPwdAge', 'pwdHistoryLength', 'lockoutThreshold', 'lockOutObservationWindow')
   $psrvState['root'] = $root
@@ -49,7 +51,7 @@ function Open-PsrvDomain {
   $answer['directory'] = @{ controller = (Get-PsrvTold $root 'dnshostname'); domain_sid = (Get-PsrvTold $domain 'objectsid'); clock = ''
     policy = ''; history = $null; can_reset = $false; guarded = $false; protected_user = $false; spns = 0; write_stamp = $null }
   if ((Get-PsrvTold $root 'dsservicename') -ne (Get-PsrvTold $domain 'fsmoroleowner')) { Stop-Psrv 'not_pdc' 0 }
-  if ($psrvParams['domain_sid'] -ne '' -and $psrvParams['domain_sid'] -cne $answer['directory']['domain_sid']) { Stop-Psrv 'new_domain' 0 }
+  if ($psrvParams['domain_sid'] -ne '' -and $psrvParams['domain_sid'] -cne $answer['directory']['domain_sid']) { Stop-Psrv 'new_machine' 0 }
 }
 
 # The account's own entry: under its name, or with a $ behind it what Windows manages.
@@ -134,11 +136,8 @@ function Read-PsrvDomainAccount {
   $answer['account'] = $account
   $psrvState['set'] = $set
   if ($rid -eq 501) { Stop-Psrv 'is_guest' 0 }
-}
-
-function Stop-PsrvGuarded {
-  if ($answer['account']['rid'] -eq 502) { Stop-Psrv 'guarded' 0 }
-  if ($answer['directory']['guarded'] -and -not $psrvParams['guarded']) { Stop-Psrv 'guarded' 0 }
+  if ($rid -eq 502) { Stop-Psrv 'never_changed' 0 }
+  if ($directory['guarded']) { Stop-Psrv 'guarded' 0 }
 }
 
 # NTLM takes the password before for an hour, some minutes more for the clocks: a logon proves the present one only when

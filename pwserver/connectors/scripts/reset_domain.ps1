@@ -1,12 +1,11 @@
 # Administrative override: sets the new value without knowing the old one, unlocks when asked, logs on once.
 $psrvThis = 'reset_domain'
-$psrvTakes = 'domain,domain_sid,guarded,login,min_left,unlock,user;login_password,new'
+$psrvTakes = 'domain,domain_sid,login,min_left,unlock,user;login_password,new'
 $psrvLocal = $false
 $psrvOperation = {
   Open-PsrvDomain
   Read-PsrvDomainAccount
   Stop-PsrvManaged
-  Stop-PsrvGuarded
   if (-not $answer['directory']['can_reset']) { Stop-Psrv 'no_reset_right' 0 }
   Stop-PsrvShort 'new'
   Enter-PsrvWrite 'reset'
