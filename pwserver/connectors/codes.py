@@ -145,6 +145,16 @@ STOPS: Mapping[str, Row] = {
     "hop_unreachable": Row(Unreachable, "hop_unreachable"),
     "hop_refused": Row(Blocked, "linked_refused", LINKED),
     "hop_broken": Row(Unknown, "hop_broken"),
+    "not_member": Row(Blocked, "not_member"),
+    "no_controller": Row(Unreachable, "pdc_silent"),
+    "not_pdc": Row(Unreachable, "not_pdc"),
+    "login_refused": Row(Blocked, "linked_refused", LINKED),
+    "login_unclear": Row(Blocked, "linked_unclear", LINKED),
+    "guarded": Row(Blocked, "guarded_account"),
+    "never_changed": Row(Blocked, "never_changed"),
+    "no_reset_right": Row(Blocked, "denied"),
+    "change_denied": Row(Refused, "change_denied"),
+    "grace_hour": Row(Refused, "grace_hour_before_write"),
     "internal": Row(Unknown, "script_failed"),
 }
 
@@ -364,6 +374,8 @@ def told(answer: contract.Answer, reason: str) -> str:
     machine, account, place = answer.machine, answer.account, answer.place
     if reason == "wrong_name" and machine:
         return f"It calls itself {machine.computer_name}."
+    if reason == "new_machine" and answer.directory:
+        return f"The domain's SID is {answer.directory.domain_sid}."
     if reason == "no_service" and place and place.suggestion:
         return f"The service with that display name is called {place.suggestion}."
     if reason == "run_as_differs" and place:

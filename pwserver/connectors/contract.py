@@ -18,8 +18,8 @@ Answer
     ``code`` Windows' own number at that stage (0 fine; HRESULTs as unsigned 32 bit) · ``reason`` a word of
     :data:`STOPS` when the script itself stopped, else "" · ``wrote`` true as soon as a mutating call was entered ·
     ``write_code`` what the mutating call returned, or null · ``method`` change, reset, set, restart or "" ·
-    ``machine`` · ``account`` · ``place`` · ``logon`` (each an object below or null) · ``text`` the machine's own
-    sentence, never with a secret in it · ``elapsed_ms``.
+    ``machine`` · ``account`` · ``place`` · ``logon`` · ``directory`` (each an object below or null; the last only for
+    operations on a domain) · ``text`` the machine's own sentence, never with a secret in it · ``elapsed_ms``.
 
 The script reports; what an answer means is decided in ``codes.py``, for real machines and for the lab alike.
 """
@@ -43,7 +43,7 @@ STOPS = {
     "language_mode": "application control allows only Constrained Language, or PowerShell is older than 5.1",
     "not_admin": "our login is no administrator here, or its token is filtered",
     "wrong_name": "the machine calls itself otherwise",
-    "new_machine": "the machine SID is not the one of last time",
+    "new_machine": "the machine's SID, or the domain's, is not the one of last time",
     "is_dc": "a domain controller: it has no local accounts",
     "no_account": "no such account",
     "is_guest": "the account is Guest (RID 501)",
@@ -69,6 +69,16 @@ STOPS = {
     "hop_unreachable": "the second machine does not answer",
     "hop_refused": "the second machine refused the linked credential",
     "hop_broken": "the second session broke after the payload was handed over",
+    "not_member": "the machine that asks stands in no domain",
+    "no_controller": "no PDC emulator of the domain answers, or it stopped answering",
+    "not_pdc": "the controller that was found is not the domain's PDC emulator any more",
+    "login_refused": "the domain controller refused the linked credential",
+    "login_unclear": "the linked credential opened no controller, and Kerberos did not say whether it was refused",
+    "guarded": "the domain's Administrator, or an account that AdminSDHolder watches over",
+    "never_changed": "krbtgt, whose password is the domain's own key",
+    "no_reset_right": "the linked credential may not reset this account",
+    "change_denied": "the linked credential may not reset this account, and it may not change its own password",
+    "grace_hour": "set less than 65 minutes ago, and not by us: no logon proves the old value before a reset",
     "internal": "the script met something it does not know; type and line are in text",
 }
 
@@ -111,7 +121,7 @@ class AccountFacts(_Part):
     min_length: int | None
     has_profile: bool
     managed: str
-    """"" or by what: laps, gmsa, virtual."""
+    """"" or by what: laps, gmsa, virtual, computer."""
 
 
 class PlaceFacts(_Part):
@@ -135,6 +145,28 @@ class PlaceFacts(_Part):
     dependents: tuple[str, ...] = ()
     """Running services that depend on it."""
     suggestion: str = ""
+
+
+class DirectoryFacts(_Part):
+    """A domain as its PDC emulator tells it, beside the account's facts, which are read there and by its clock."""
+
+    controller: str
+    """The DNS name of the controller that was asked and written."""
+    domain_sid: str
+    clock: str
+    policy: str
+    """The name of the fine-grained policy that counts for the account; "": the domain's own."""
+    history: int | None
+    can_reset: bool
+    """Our login holds the right to reset the account's password."""
+    guarded: bool
+    """RID 500, krbtgt, or under AdminSDHolder."""
+    protected_user: bool
+    """In Protected Users: no NTLM logon can prove anything."""
+    spns: int
+    """Service principal names: new tickets fail until the service that has them restarts."""
+    write_stamp: str | None
+    """The account's last-set stamp when it is the one that our own write left, also after the logon."""
 
 
 class LogonFacts(_Part):
@@ -161,6 +193,7 @@ class Answer(_Part):
     logon: LogonFacts | None
     text: str
     elapsed_ms: int
+    directory: DirectoryFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +210,10 @@ class Operation:
 
 _ACCOUNT: dict[str, type | tuple[type, ...]] = {"user": str, "min_left": int}
 _PLACE: dict[str, type | tuple[type, ...]] = {"name": str, "account": str, "account_sid": str}
+
+_DOMAIN: dict[str, type | tuple[type, ...]] = {"domain": str, "domain_sid": str, "user": str, "login": str}
+_DOMAIN_TRY = _DOMAIN | {"min_left": int}
+_LOGIN = {"login_password": True}
 
 OPERATIONS: Mapping[str, Operation] = {
     operation.name: operation
@@ -239,10 +276,47 @@ OPERATIONS: Mapping[str, Operation] = {
             True,
             _PLACE | {"dependents": bool},
         ),
+        Operation(
+            "read_domain",
+            "read_domain.ps1",
+            "facts of a domain account, as its PDC emulator tells them to `login`; no logon of the account",
+            False,
+            _DOMAIN,
+            _LOGIN,
+        ),
+        Operation(
+            "verify_domain",
+            "verify_domain.ps1",
+            "facts, one network logon with `value` in the domain, facts again",
+            False,
+            _DOMAIN_TRY,
+            _LOGIN | {"value": True},
+        ),
+        Operation(
+            "change_domain",
+            "change_domain.ps1",
+            "facts; where `login` may reset and a logon can prove `old` (set 65 minutes ago, or the stamp is "
+            "`own_stamp`): that logon and a reset; else a change knowing `old`. Then one logon with `new`.",
+            True,
+            _DOMAIN_TRY | {"own_stamp": str},
+            _LOGIN | {"old": True, "new": True},
+        ),
+        Operation(
+            "reset_domain",
+            "reset_domain.ps1",
+            "administrative override: facts, reset to `new` without knowing the old one, unlock when asked, one logon",
+            True,
+            _DOMAIN_TRY | {"unlock": bool},
+            _LOGIN | {"new": True},
+        ),
     )
 }
 """``name`` is a task's full path (``\\Lab\\Nightly``) or a service's name; ``account`` is ``MACHINE\\user`` or
-``DOMAIN\\user``; ``account_sid`` is "" until the account's SID was told."""
+``DOMAIN\\user``; ``account_sid`` is "" until the account's SID was told.
+
+The operations on a domain run on a machine of that domain and reach its PDC emulator with the linked credential: its
+name is ``login``, ``login_password`` its password. ``domain_sid`` is the one of last time or "", ``own_stamp`` the
+last-set stamp under which ``old`` was set by us or proved, or ""."""
 
 
 @dataclass(frozen=True, slots=True)

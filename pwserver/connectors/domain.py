@@ -88,7 +88,7 @@ KIND = Kind(
     icon="diagram-3",
     settings=Settings,
     is_account=True,
-    transports=("ldaps",),
+    transports=("winrm", "ldaps"),
     needs_linked=True,
     help="An account of an Active Directory domain. The linked credential reads it and, where it has the right, resets "
     "it; else it is changed with its own password.",

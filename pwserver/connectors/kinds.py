@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pwserver.connectors import device, domain, local, remote, scheduled_task, windows_service
+from pwserver.connectors import device, domain, domain_windows, local, remote, scheduled_task, windows_service
 from pwserver.connectors.base import Connector, Kind
 
 LINK_KINDS: Mapping[str, Kind] = {
@@ -15,6 +15,7 @@ LINK_KINDS: Mapping[str, Kind] = {
 CONNECTORS: Mapping[str, Callable[..., Connector]] = {
     local.KIND.kind: local.LocalConnector,
     remote.KIND.kind: remote.RemoteConnector,
+    domain.KIND.kind: domain_windows.DomainConnector,
     scheduled_task.KIND.kind: scheduled_task.TaskConnector,
     windows_service.KIND.kind: windows_service.ServiceConnector,
 }

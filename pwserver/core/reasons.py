@@ -164,6 +164,12 @@ REASONS: Mapping[str, Reason] = {
         "Put that account right in the domain, then Retest Sync.",
         "agent",
     ),
+    "linked_unclear": Reason(
+        "Our linked credential {login} did not open {machine}, and it was not said why: its name, its password, a clock. "
+        "It was sent once and is not sent again by itself. Nothing was changed.",
+        "Repair or test that login; it has to be one of the domain. Then Retest Sync.",
+        "agent",
+    ),
     "wrong_domain": Reason(
         "The controller that answers for {machine} serves another domain. Nothing was changed.",
         "Correct the addresses or the domain of the directory.",
@@ -184,6 +190,17 @@ REASONS: Mapping[str, Reason] = {
         "{account} is the built-in administrator of {machine} or in a protected group, and not named on the "
         "directory's list. Nothing was sent.",
         "An administrator names this very account there, if it is meant to be changed from here.",
+        "agent",
+    ),
+    "guarded_account": Reason(
+        "{account} is the built-in administrator of {machine} or in a protected group. Through a Windows machine such "
+        "an account is not changed. Nothing was sent.",
+        "Use a directory for it: there an administrator can name this very account.",
+        "agent",
+    ),
+    "not_member": Reason(
+        "The sync agent's machine stands in no domain, so it cannot ask {machine}. Nothing was sent.",
+        "Use an agent whose machine is a member of that domain.",
         "agent",
     ),
     "never_changed": Reason(
@@ -383,6 +400,18 @@ REASONS: Mapping[str, Reason] = {
     ),
     "no_domain_controller": Reason(
         "{machine} could not ask a domain controller. No password was judged.", _BY_ITSELF, "wait"
+    ),
+    "pdc_silent": Reason(
+        "The domain controller of {machine} that holds the role PDC emulator does not answer the sync agent's machine. "
+        "Nothing was changed.",
+        _BY_ITSELF,
+        "wait",
+    ),
+    "not_pdc": Reason(
+        "The domain controller that answered for {machine} does not hold the role PDC emulator any more. Passwords are "
+        "set there alone. Nothing was changed.",
+        _BY_ITSELF,
+        "wait",
     ),
     "clock_skew": Reason(
         "The clocks of {machine} and its domain are too far apart for Kerberos. Nothing was sent.",

@@ -52,6 +52,7 @@ RESTRICTED = 1327
 PASSWORD_EXPIRED = 1330
 DISABLED = 1331
 NO_LOGON_SERVERS = 1311
+NO_SUCH_DOMAIN = 1355
 NOT_GRANTED = 1385
 NO_SUCH_NAME = 1332
 MUST_CHANGE = 1907
@@ -79,6 +80,10 @@ WS_NO_SHELLS = 0x803381A6
 WS_BROKEN = 0x80338012
 WS_CERTIFICATE = 12175
 SEC_NO_CREDENTIALS = 0x8009030E
+
+# results of LDAP
+LDAP_CONSTRAINT, LDAP_NO_SUCH_OBJECT, LDAP_CREDENTIALS, LDAP_RIGHTS, LDAP_UNWILLING = 19, 32, 49, 50, 53
+LDAP_SERVER_DOWN, LDAP_LOCAL_ERROR = 81, 82
 
 # registry keys the model holds
 PROFILE_LIST = "HKLM\\SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\ProfileList"
@@ -250,6 +255,35 @@ CALLS: Mapping[str, Call] = {
             "numbers of the System log's events about this service: 7038, 7041, 7000, 7036",
             {"name": TEXT},
             ("code", "events"),
+        ),
+        # a domain controller
+        Call(
+            "DsGetDcNameW",
+            "the DNS name of the domain's PDC emulator. code 0 or 1355",
+            {"domain": TEXT},
+            ("code", "name"),
+        ),
+        Call(
+            "LdapBind",
+            "a Kerberos logon at a domain controller, sealed. code: LDAP's result, 49 the login was refused, 81 no "
+            "answer, 82 a login that is no domain's",
+            {"server": TEXT, "user": TEXT, "password": TEXT},
+            ("code", "session"),
+        ),
+        Call(
+            "LdapSearch",
+            "entries as {dn, attributes: {name: [value in base64]}}. base \"\" is the root DSE. Without `dacl` no "
+            "security descriptor is told",
+            {"session": TEXT, "base": TEXT, "below": "bool", "filter": TEXT, "names": "list of str", "dacl": "bool"},
+            ("code", "message", "entries"),
+        ),
+        Call(
+            "LdapModify",
+            "changes: [{op: add, delete or replace, name, value in base64}]. code: LDAP's result; `message` begins "
+            "with Windows' own number in eight hexadecimal digits",
+            {"session": TEXT, "dn": TEXT, "changes": ANY},
+            ("code", "message"),
+            mutates=True,
         ),
         # a second machine
         Call(

@@ -144,11 +144,11 @@ class _Builder:
 
     def controller(self, secrets: dict[str, str]) -> Machine:
         accounts = [
-            self.account("Administrator", ADMINISTRATOR, secrets["dc"], groups=["@-512"]),
+            self.account("Administrator", ADMINISTRATOR, secrets["dc"], groups=["@-512"], admin_count=True),
             self.account("Guest", GUEST, "", disabled=True, cannot_change=True),
-            self.account("krbtgt", 502, password(self.seed, "krbtgt", 40), disabled=True),
+            self.account("krbtgt", 502, password(self.seed, "krbtgt", 40), disabled=True, admin_count=True),
             self.account("svc-backup", 1104, secrets["corp-backup"]),
-            self.account("lab-adm", 1105, secrets["lab-adm"]),
+            self.account("lab-adm", 1105, secrets["lab-adm"], admin_count=True),
             self.account("svc-web", 1106, secrets["corp-web"], spns=["HTTP/web.corp.test"]),
         ]
         return Machine(

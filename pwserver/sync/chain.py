@@ -89,6 +89,8 @@ class Link:
     meant: bool
     """The click was for this very link: what it refused before may be sent once more. An approval means what was
     ticked; the rest of its chain is only carried along."""
+    in_domain: bool = False
+    """An account of a domain, which takes the password before for an hour after a change."""
 
     @property
     def base(self) -> str | None:

@@ -12,6 +12,9 @@ from pwserver.sync.chain import COUNTING, After, Link, Proof
 STAMP_MARGIN = timedelta(seconds=10)
 """A last-set stamp tells nothing about a write that came within this of the proof it is compared with."""
 
+GRACE = timedelta(minutes=65)
+"""Longer than a domain takes the password before, after a change: a start within it proves nothing (rule 37)."""
+
 MANAGED = "managed_by_windows"
 ANOTHER = "holds_another"
 AT_ITS_TIME = frozenset({"may_change_at", "grace_hour_before_write"})
@@ -189,18 +192,20 @@ def after_test(link: Link, version: str, outcome: Outcome, now: datetime, timing
 
 def after_place_test(link: Link, account: Link, version: str, outcome: Outcome, now: datetime, timing: Timing) -> After:
     """After reading a place: identity and right are as they must be (else the connector refused), so it is green when
-    we wrote this version under these settings, or it started since the account's password was last set."""
+    we wrote this version under these settings, or it started since the account's password was last set (that of a
+    domain account: 65 minutes later)."""
     if outcome.answer != Answer.APPLIED or not outcome.evidence:
         return after_test(link, version, outcome, now, timing)
     evidence = outcome.evidence
     written = link.written_rev == link.settings_rev and link.holds == version
+    settled = GRACE if account.in_domain else timedelta(0)
     started = bool(
         evidence.last_start
         and account.proof
         and account.proof.stamp
         and not account.proof.stamp.startswith("digest:")
         and evidence.last_result == 0
-        and datetime.fromisoformat(evidence.last_start) > datetime.fromisoformat(account.proof.stamp)
+        and datetime.fromisoformat(evidence.last_start) > datetime.fromisoformat(account.proof.stamp) + settled
     )
     if not written and not started:
         return After(LinkState.WAITING, "not_yet_written", forget_proof=True)

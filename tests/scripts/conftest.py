@@ -12,7 +12,7 @@ from pwserver.lab import engine_mind
 from tests.engine import NAME, engine_or_skip
 from tests.lab.conftest import Lab
 from tests.scripts.pairs import pairs
-from tests.scripts.scenarios import Scenario, accounts, hops, of_pair, places
+from tests.scripts.scenarios import Scenario, accounts, domains, hops, of_pair, places
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Ran:
 @cache
 def ran() -> dict[str, Ran]:
     """Every scenario, once, by the shipped scripts in one real engine."""
-    scenarios = [*accounts(), *places(), *hops(), *(of_pair(pair) for pair in pairs())]
+    scenarios = [*accounts(), *places(), *domains(), *hops(), *(of_pair(pair) for pair in pairs())]
     begun = [scenario.for_engine() for scenario in scenarios]
     outputs = engine_mind.run_many([case for _, case in begun])
     return {

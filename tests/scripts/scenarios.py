@@ -26,6 +26,7 @@ HOSTILE = {
 }
 TASK = {"name": "\\Backup\\Nightly", "account": "SRV-01\\svc-backup"}
 SERVICE = {"name": "backupd", "account": "SRV-01\\svc-backup"}
+DOMAIN = {"domain": "CORP", "user": "svc-backup", "login": "CORP\\lab-adm"}
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,12 @@ class Scenario:
         if self.prepare:
             self.prepare(lab)
         given = {"min_left": 2, "reset_allowed": False, "unlock": False, "account_sid": "", "dependents": False}
-        given |= {"user": "Administrator"} | self.params
+        given |= {"domain_sid": "", "own_stamp": "", "user": "Administrator"} | self.params
         old = lab.password(self.machine) if self.op in ("verify", "change") else ""
-        secrets = {"old": old, "new": NEW, "value": old or lab.passwords["SRV-01\\svc-backup"]} | self.secrets
+        if self.op.endswith("_domain"):
+            old = lab.passwords["CORP\\svc-backup"]
+        secrets = {"old": old, "new": NEW, "value": old or lab.passwords["SRV-01\\svc-backup"]}
+        secrets |= {"login_password": lab.passwords["CORP\\lab-adm"]} | self.secrets
         start = self.machine if self.hop is None else "LAB-01"
         request = {
             "attempt": f"attempt-{self.name}",
@@ -146,6 +150,8 @@ def of_pair(pair: Pair) -> Scenario:
         params, machine = TASK, "SRV-01"
     elif pair.op.endswith("service"):
         params, machine = SERVICE, "SRV-01"
+    elif pair.op.endswith("domain"):
+        params, machine = DOMAIN, "LAB-01"
     else:
         params, machine = {}, "LAB-02"
     prepare = young if pair.road in ("old", "by_reset") else None
@@ -269,6 +275,144 @@ def places() -> list[Scenario]:
                     prepare=account("SRV-01", "svc-backup", password=value),
                 )
             )  # fmt: skip
+    return made
+
+
+def domain_account(**values: Any) -> Callable[[Lab], None]:
+    return account("DC1", "svc-backup", **values)
+
+
+def set_minutes_ago(minutes: float) -> Callable[[Lab], None]:
+    """Somebody set the domain account's password so many minutes ago, whatever it was before."""
+
+    def prepare(lab: Lab) -> None:
+        found = lab.account("svc-backup", "DC1")
+        found.history = [found.password, "the one before 1"]
+        found.password, found.last_set = "Set-by-somebody-1", lab.clock().timestamp() - 60 * minutes
+
+    return prepare
+
+
+def may_change(lab: Lab) -> None:
+    lab.machine("DC1").sam.policy.min_age_s = 0
+
+
+def fine_policy(lab: Lab) -> None:
+    domain = lab.machine("DC1").sam
+    domain.fine["Service accounts"] = domain.policy.model_copy(update={"min_length": 20, "threshold": 3})
+    lab.account("svc-backup", "DC1").fine_policy = "Service accounts"
+
+
+def no_right_to_reset(lab: Lab) -> None:
+    """Our login is an ordinary account of the domain."""
+    lab.machine("DC1").groups = {}
+
+
+def delegated(lab: Lab) -> None:
+    no_right_to_reset(lab)
+    lab.machine("DC1").sam.delegated = ["@-1105"]
+
+
+def other_pdc(lab: Lab) -> None:
+    lab.machine("DC1").sam.pdc = "DC2"
+
+
+def no_member(lab: Lab) -> None:
+    lab.machine("LAB-01").domain_role = 2
+
+
+def tried(count: int) -> Callable[[Lab], None]:
+    return lambda lab: domain_account(bad_count=count, last_bad=lab.clock().timestamp() - 60)(lab)
+
+
+def domains() -> list[Scenario]:
+    made = []
+    locked = [lambda lab: domain_account(locked_at=lab.clock().timestamp())(lab)]
+    states: dict[str, Callable[[Lab], object] | None] = {
+        "": None,
+        "locked": locked[0],
+        "disabled": domain_account(disabled=True),
+        "expired": domain_account(expires=1.0),
+        "must": domain_account(must_change=True),
+        "too-old": domain_account(never_expires=False),
+        "cannot": domain_account(cannot_change=True),
+        "cannot-no-right": both(domain_account(cannot_change=True), no_right_to_reset),
+        "protected-user": domain_account(protected=True),
+        "protected-user-may": both(domain_account(protected=True), may_change),
+        "guarded": domain_account(admin_count=True),
+        "guarded-no-right": both(domain_account(admin_count=True), delegated),
+        "gmsa": domain_account(managed="gmsa"),
+        "spns": domain_account(spns=["HTTP/a", "HTTP/b"]),
+        "fine": fine_policy,
+        "fine-unreadable": both(fine_policy, no_right_to_reset),
+        "no-right": no_right_to_reset,
+        "delegated": delegated,
+        "tried-3": tried(3),
+        "tried-2": tried(2),
+        "tried-long-ago": domain_account(bad_count=4, last_bad=1.0),
+        "grace": set_minutes_ago(5),
+        "grace-may": both(set_minutes_ago(5), may_change),
+        "after-grace": set_minutes_ago(66),
+        "dc-off": fault("off", "DC1"),
+        "other-pdc": other_pdc,
+        "cut-before": fault("cut-before", "DC1"),
+        "cut-after": fault("cut-after", "DC1"),
+        "hours": domain_account(outside_hours=True),
+    }
+    for op in ("read_domain", "verify_domain", "change_domain", "reset_domain"):
+        made += [
+            Scenario(f"{op}-{name}" if name else op, op, "LAB-01", DOMAIN, prepare=prepare)
+            for name, prepare in states.items()
+        ]
+        made += [
+            Scenario(f"{op}-nobody", op, "LAB-01", DOMAIN | {"user": "nobody"}),
+            Scenario(f"{op}-hostile-name", op, "LAB-01", DOMAIN | {"user": "a*)(cn=b\\\u00e9"}),
+            Scenario(f"{op}-other-case", op, "LAB-01", DOMAIN | {"user": "SVC-Backup", "domain": "corp.test"}),
+            Scenario(f"{op}-no-domain", op, "LAB-01", DOMAIN | {"domain": "ELSEWHERE"}),
+            Scenario(f"{op}-krbtgt", op, "LAB-01", DOMAIN | {"user": "krbtgt"}),
+            Scenario(f"{op}-guest", op, "LAB-01", DOMAIN | {"user": "Guest"}),
+            Scenario(f"{op}-new-domain", op, "LAB-01", DOMAIN | {"domain_sid": "S-1-5-21-1-2-3"}),
+            Scenario(f"{op}-wrong-login", op, "LAB-01", DOMAIN, {"login_password": "not it"}),
+            Scenario(f"{op}-foreign-login", op, "LAB-01", DOMAIN | {"login": "LAB-02\\svc-psrv"}),
+            Scenario(
+                f"{op}-no-member",
+                op,
+                "LAB-01",
+                DOMAIN,
+                prepare=no_member,
+            ),
+            Scenario(f"{op}-on-dc", op, "DC1", DOMAIN),
+        ]
+    for op in ("change_domain", "reset_domain"):
+        made += [
+            Scenario(f"{op}-short", op, "LAB-01", DOMAIN, {"new": "Aa1"}),
+            Scenario(f"{op}-simple", op, "LAB-01", DOMAIN, {"new": "aaaaaaaaaa"}),
+            Scenario(f"{op}-blank", op, "LAB-01", DOMAIN, {"new": ""}),
+            Scenario(f"{op}-too-late", op, "LAB-01", DOMAIN, ttl_ms=0),
+            Scenario(f"{op}-fine-long", op, "LAB-01", DOMAIN, {"new": NEW + NEW}, prepare=fine_policy),
+        ]
+        for name, value in HOSTILE.items():
+            made.append(Scenario(f"{op}-{name}", op, "LAB-01", DOMAIN, {"new": value}, prepare=may_change))
+    may = both(no_right_to_reset, may_change)
+    made += [
+        Scenario("change_domain-wrong-old", "change_domain", "LAB-01", DOMAIN, {"old": "not it"}),
+        Scenario("change_domain-by-change", "change_domain", "LAB-01", DOMAIN, prepare=may),
+        Scenario("change_domain-by-change-wrong", "change_domain", "LAB-01", DOMAIN, {"old": "not it"}, prepare=may),
+        Scenario(
+            "change_domain-used-before", "change_domain", "LAB-01", DOMAIN, {"new": "the one before 1"},
+            prepare=both(set_minutes_ago(1500), may),
+        ),
+        Scenario("verify_domain-wrong", "verify_domain", "LAB-01", DOMAIN, {"value": "not it"}),
+        Scenario("verify_domain-blank", "verify_domain", "LAB-01", DOMAIN, {"value": ""}),
+        Scenario("reset_domain-unlock", "reset_domain", "LAB-01", DOMAIN | {"unlock": True}, prepare=locked[0]),
+    ]  # fmt: skip
+    for name, own in (("own", "2026-11-24T08:55:00Z"), ("not-own", "2026-11-24T08:54:00Z")):
+        made.append(
+            Scenario(
+                f"change_domain-{name}", "change_domain", "LAB-01", DOMAIN | {"own_stamp": own},
+                {"old": "Set-by-somebody-1"}, prepare=set_minutes_ago(5),
+            )
+        )  # fmt: skip
     return made
 
 

@@ -11,11 +11,11 @@ from pwserver.lab import calls
 from pwserver.lab.model.network import SYSTEM
 from tests.lab.conftest import Lab
 from tests.scripts.pairs import DESIGN, pairs
-from tests.scripts.scenarios import HOSTILE, accounts, hops, of_pair, places
+from tests.scripts.scenarios import HOSTILE, accounts, domains, hops, of_pair, places
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
 
-PLAIN = [one.name for one in (*accounts(), *places(), *hops())]
+PLAIN = [one.name for one in (*accounts(), *places(), *domains(), *hops())]
 
 
 def read(run):

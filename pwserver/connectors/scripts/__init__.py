@@ -17,11 +17,15 @@ from pwserver.connectors.contract import OPERATIONS
 _HERE = Path(__file__).parent
 _SHARED = {
     "account": ("account.ps1",),
+    "domain": ("account.ps1", "domain.ps1"),
     "task": ("place.ps1", "task.ps1"),
     "service": ("place.ps1", "service.ps1"),
     "identity": (),
 }
-_NATIVE = {"PsrvNative": "native.cs", "PsrvService": "native_service.cs"}
+_NATIVE = {"PsrvNative": "native.cs", "PsrvService": "native_service.cs", "PsrvDomain": "native_domain.cs"}
+_NATIVE_OF = {"service": "PsrvService", "domain": "PsrvDomain"}
+_LIBRARIES = {"PsrvDomain": ("System.DirectoryServices.Protocols", "System.Xml")}
+"""What a helper needs besides the libraries that are always there."""
 _PARTS = {
     "identity": "identity",
     "read_account": "account",
@@ -33,6 +37,10 @@ _PARTS = {
     "read_service": "service",
     "set_service": "service",
     "restart_service": "service",
+    "read_domain": "domain",
+    "verify_domain": "domain",
+    "change_domain": "domain",
+    "reset_domain": "domain",
 }
 MAX_LINE = 8191
 """cmd.exe takes no longer line."""
@@ -47,11 +55,16 @@ BOOTSTRAP = _read("bootstrap.ps1")
 
 def _native(kind: str) -> str:
     """The C# helpers a kind needs; a session that already has them does not compile them again."""
-    names = ["PsrvNative"] + (["PsrvService"] if kind == "service" else [])
-    return "".join(
-        f"if ($null -eq ('{name}' -as [type])) {{\n  Add-Type -TypeDefinition @'\n{_read(_NATIVE[name])}'@\n}}\n"
-        for name in names
-    )
+    names = ["PsrvNative", *filter(None, [_NATIVE_OF.get(kind)])]
+    return "".join(_added(name) for name in names)
+
+
+def _added(name: str) -> str:
+    libraries = _LIBRARIES.get(name, ())
+    load = "".join(f"[void][Reflection.Assembly]::LoadWithPartialName('{library}')\n" for library in libraries)
+    needs = " -ReferencedAssemblies " + ", ".join(f"'{library}'" for library in libraries) if libraries else ""
+    text = f"  Add-Type{needs} -TypeDefinition @'\n{_read(_NATIVE[name])}'@\n"
+    return f"{load}if ($null -eq ('{name}' -as [type])) {{\n{text}}}\n"
 
 
 @cache

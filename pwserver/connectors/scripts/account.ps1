@@ -94,11 +94,11 @@ function Stop-PsrvShort([string]$which) {
 
 # One network logon (never answered from a cache). It counts only when the token is the account's own. Before anything
 # was written it is not made late either: the value may be the old one by then, and cost the account a try.
-function Test-PsrvValue([string]$which, [string]$stage) {
+function Test-PsrvValue([string]$which, [string]$stage, [string]$domain = '.') {
   $answer['stage'] = $stage
   if (-not $answer['wrote']) { Confirm-PsrvTime }
   $account = $answer['account']
-  $logon = [PsrvNative]::Logon($account['name'], '.', $psrvSecure[$which], 3)
+  $logon = [PsrvNative]::Logon($account['name'], $domain, $psrvSecure[$which], 3)
   $answer['logon'] = @{ type = 3; code = [int]$logon['code']; sid = [string]$logon['sid']; stage = $stage }
   if ($logon['code'] -eq 0 -and $logon['sid'] -cne $account['sid']) {
     if ($logon['sid'].EndsWith('-501')) { Stop-Psrv 'is_guest' 0 }

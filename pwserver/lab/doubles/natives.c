@@ -120,6 +120,17 @@ int DsRoleGetPrimaryDomainInformation(wide server, int level, void **buffer) {
     *buffer = info;
     return code();
 }
+int DsGetDcNameW(wide computer, wide domain, void *guid, wide site, uint32_t flags, void **info) {
+    (void)computer; (void)guid; (void)site;
+    Line l = begin("DsGetDcNameW"); text(&l, "domain", domain); ask(&l);
+    if (code()) return code();
+    if (!(flags & 0x80)) return 1004; /* another controller than the PDC emulator is never asked for */
+    void **found = calloc(8, sizeof *found);
+    char *name = got("name"), *with = malloc(strlen(name) + 3);
+    sprintf(with, "\\\\%s", name);
+    found[0] = widen(with); *info = found;
+    return 0;
+}
 void DsRoleFreeMemory(void *buffer) { (void)buffer; }
 int CheckTokenMembership(void *token, uint8_t *sid, int *member) {
     (void)token; (void)sid;

@@ -70,6 +70,16 @@ function New-Object {
   , (& $LabNewObject @PSBoundParameters)
 }
 
+# ---- directories: the library is put behind the helper that asks for it ----
+$LabAddType = Get-Command Add-Type
+if ($LabAddType.CommandType -eq 'Function') { $LabAddType = $LabAddType.ScriptBlock }
+function Add-Type {
+  param([string]$TypeDefinition, [string[]]$ReferencedAssemblies)
+  if ($ReferencedAssemblies -notcontains 'System.DirectoryServices.Protocols') { & $LabAddType -TypeDefinition $TypeDefinition; return }
+  & $LabAddType -TypeDefinition ($TypeDefinition + [IO.File]::ReadAllText($env:PSRV_LAB_DOUBLES + '/directory.cs'))
+  [DirectoryServices.Protocols.Lab]::Ask = { param($name, $with) [Lab]::Ask($name, $with) }
+}
+
 # ---- remote sessions: what runs in one asks the other machine, as the other account ----
 function Stop-Lab([string]$what, [long]$code) {
   $refusal = [Management.Automation.Remoting.PSRemotingTransportException]::new($what)

@@ -55,6 +55,10 @@ class Account(State):
     """In Protected Users: no NTLM."""
     managed: str = ""
     """"" or laps, gmsa: Windows sets it and answers 8654 to others, whether or not the registry shows why."""
+    admin_count: bool = False
+    """Watched over by AdminSDHolder: rights that were handed down do not reach it."""
+    fine_policy: str = ""
+    """The name of the fine-grained policy that counts for it; "": the domain's own."""
     spns: list[str] = Field(default_factory=list)
     groups: list[str] = Field(default_factory=list)
     """SIDs of domain groups; ``@`` stands for the SID of its own domain."""
@@ -110,6 +114,16 @@ class Authority(State):
     sid: str
     policy: Policy = Field(default_factory=Policy)
     accounts: list[Account] = Field(default_factory=list)
+    fine: dict[str, Policy] = Field(default_factory=dict)
+    """A domain's fine-grained policies by name."""
+    delegated: list[str] = Field(default_factory=list)
+    """SIDs that may reset the passwords of a domain's ordinary accounts."""
+    pdc: str = ""
+    """The controller that is the domain's PDC emulator; "": this one."""
+
+    def policy_of(self, account: Account) -> Policy:
+        """The policy that counts for an account."""
+        return self.fine.get(account.fine_policy, self.policy)
 
     def find(self, name: str) -> Account | None:
         wanted = name.casefold()

@@ -92,7 +92,7 @@ def log_on(
         return _from_cache(net, machine, who, opens, kind)
     if account is None:
         return _as_guest(net, machine, who, kind)
-    policy, now, ntlm = who.authority.policy, net.now(), ntlm and kind == 3
+    policy, now, ntlm = who.authority.policy_of(account), net.now(), ntlm and kind == 3
     if account.protected and who.is_domain and ntlm:
         return calls.RESTRICTED, ""  # refused before the password is looked at, so it says nothing about it
     right = opens(accepted_passwords(net, who, ntlm=ntlm))
@@ -119,7 +119,7 @@ def log_on(
 
 def _restriction(who: Named, account: Account, now: float) -> int:
     """What stands against a logon although the password is right."""
-    policy = who.authority.policy
+    policy = who.authority.policy_of(account)
     if account.disabled:
         return calls.DISABLED
     if account.expires is not None and account.expires <= now:
@@ -162,7 +162,7 @@ def _count(net: Network, machine: Machine, who: Named, opens: Opens) -> None:
     count_at(net, machine, who.label)
     account = who.account
     if account and not (who.is_domain and opens(account.history[:2])):
-        account.count_bad(who.authority.policy, net.now())
+        account.count_bad(who.authority.policy_of(account), net.now())
 
 
 def count_wrong(net: Network, machine: Machine, who: Named, password: str) -> None:

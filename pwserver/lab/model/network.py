@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import Field
 
 from pwserver.lab import calls
-from pwserver.lab.model import hosts, logons, sam, services, sessions, tasks
+from pwserver.lab.model import directory, hosts, logons, sam, services, sessions, tasks
 from pwserver.lab.model.accounts import State
 from pwserver.lab.model.devices import Device, DeviceState
 from pwserver.lab.model.faults import Fault, with_fault
@@ -25,7 +25,7 @@ from pwserver.lab.model.machines import Machine
 from pwserver.lab.model.sessions import WireLogon
 
 HANDLERS: dict[str, Callable[..., dict[str, Any]]] = (
-    hosts.HANDLERS | sam.HANDLERS | tasks.HANDLERS | services.HANDLERS | sessions.HANDLERS
+    hosts.HANDLERS | sam.HANDLERS | tasks.HANDLERS | services.HANDLERS | sessions.HANDLERS | directory.HANDLERS
 )
 SYSTEM = "NT AUTHORITY\\SYSTEM"
 NOT_TRUTH = {
@@ -161,6 +161,11 @@ class Network:
         wanted = self.state.domains.get(domain.casefold(), domain).casefold()
         return next((machine for machine in self.controllers() if machine.sam.name.casefold() == wanted), None)
 
+    def dns_of(self, controller: Machine) -> str:
+        """The DNS name of a controller's domain."""
+        named = (dns for dns, name in self.state.domains.items() if name == controller.sam.name)
+        return next(named, controller.sam.name.lower())
+
     def now(self) -> float:
         return self.clock().timestamp()
 
@@ -217,6 +222,10 @@ class Network:
     def session_machine(self, session: str) -> Machine | None:
         kept = self._sessions.get(session)
         return self.state.machines.get(kept[0]) if kept else None
+
+    def session_user(self, session: str) -> str:
+        """As whom a session was opened."""
+        return self._sessions[session][1]
 
     def later(self, seconds: float, function: Callable[[], object]) -> None:
         """Runs ``function`` so many seconds from now on a thread of its own; cancelled by :meth:`stop`."""

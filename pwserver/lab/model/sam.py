@@ -30,7 +30,7 @@ def net_user_get_info(net: Network, machine: Machine, caller: Caller, user: str)
     account = machine.sam.find(user)
     if account is None:
         return {"code": calls.NO_SUCH_USER}
-    policy, now = machine.sam.policy, net.now()
+    policy, now = machine.sam.policy_of(account), net.now()
     return {
         "code": 0,
         "name": account.name,
@@ -74,7 +74,7 @@ def net_user_set_info(
     if level == 1003 and password is not None:
         if is_managed(machine, account):
             return {"code": calls.MANAGED}
-        if not meets(machine.sam.policy, account, password):
+        if not meets(machine.sam.policy_of(account), account, password):
             return {"code": calls.POLICY}
         account.store(password, net.now())
     elif level == 1008 and flags is not None:
@@ -91,9 +91,10 @@ def net_user_set_info(
 
 def net_user_change_password(net: Network, machine: Machine, caller: Caller, user: str, old: str, new: str) -> Result:
     who = logons.find(net, machine, user, ".")
-    account, policy, now = who.account, machine.sam.policy, net.now()
+    account, now = who.account, net.now()
     if account is None:
         return {"code": calls.NO_SUCH_USER}
+    policy = machine.sam.policy_of(account)
     if account.is_locked(policy, now):
         if old != account.password:
             logons.count_wrong(net, machine, who, old)

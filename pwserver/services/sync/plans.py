@@ -167,6 +167,7 @@ def to_link(
         twins=frozenset(),
         asked=clicked is not None and all(attempt.intent_at < clicked for attempt in steps if _may_cost(attempt)),
         meant=run.kind != "override" or run.scope is None or row.id in run.scope,
+        in_domain=row.kind == "domain",
     )
 
 
