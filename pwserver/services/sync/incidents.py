@@ -14,7 +14,6 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import scoped_session
 
-from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.states import LinkState, Status
 from pwserver.models import Incident, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
 from pwserver.services.sync.accounts import insert_new
@@ -141,11 +140,11 @@ def _login_of(session: Session, link: SyncLink, agent: SyncAgent) -> Cause | Non
     is_open = select(Incident.id).where(Incident.closed_at.is_(None), Incident.credential_id == linked_id)
     if by_linked and session.scalar(is_open.limit(1)):
         return by_linked
-    return by_agent if LINK_KINDS[link.kind].transport == "winrm" else by_linked
+    return by_agent if agent.transport == "winrm" else by_linked
 
 
 def _silence_of(link: SyncLink, agent: SyncAgent) -> Cause | None:
-    if LINK_KINDS[link.kind].transport == "winrm" and link.reason in AGENT_SILENT:
+    if agent.transport == "winrm" and link.reason in AGENT_SILENT:
         return Cause("agent_id", agent.id)
     return None
 

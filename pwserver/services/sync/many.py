@@ -174,7 +174,7 @@ def _insert(session: Session, chain: SyncChain, many: Many, linked_entry_id: str
 
 def _plan(session: Session, chain: SyncChain, names: Sequence[Name], user_name: str) -> Many:
     agent = session.get_one(SyncAgent, chain.agent_id)
-    if LINK_KINDS[KIND].transport != agent.transport:
+    if agent.transport not in LINK_KINDS[KIND].transports:
         raise Invalid(f"{agent.name} reaches no Windows machines.", field="names")
     if any(not name.user for name in names):
         _check_user(user_name)
