@@ -50,9 +50,10 @@ def drag(page: Page, machine: str, above: str, *, drop: bool = True) -> None:
         page.mouse.up()
 
 
-def settled(app: Flask, page: Page, act: Callable[[], None]) -> None:
-    """Does ``act``; the test that it queues is over at once, and the page sees that by itself."""
+def settled(app: Flask, page: Page, act: Callable[[], None], words: str) -> None:
+    """Does ``act``, of which ``words`` are said; then the test that it queued ends, and the page sees it by itself."""
     act()
+    expect(page.locator("#say")).to_contain_text(words)
     end_runs(app)
     expect(page.locator("#poll")).to_have_count(0)
 
@@ -68,13 +69,13 @@ def test_a_chain_is_edited_from_end_to_end_and_the_page_is_never_left(app: Flask
     page.get_by_role("link", name="Remote Windows Password").click()
     expect(page.get_by_label("Machine")).to_be_focused()
     page.get_by_label("Machine").fill("LAB-04")
-    settled(app, page, lambda: page.get_by_role("button", name="Add link and test it").click())
+    settled(app, page, lambda: page.get_by_role("button", name="Add link and test it").click(), "LAB-04 was added")
     expect(page.locator(".pw-link")).to_have_count(4)
 
     # Edit in place.
     page.get_by_role("link", name="LAB-04 Administrator", exact=True).click()
     page.get_by_label("User name").fill("fieldadm")
-    settled(app, page, lambda: page.get_by_role("button", name="Save link").click())
+    settled(app, page, lambda: page.get_by_role("button", name="Save link").click(), "Link to LAB-04 saved")
     expect(page.locator(".pw-link").last).to_contain_text("fieldadm")
 
     # Order by keys: the focus stays with the link that moves.
@@ -101,7 +102,7 @@ def test_a_chain_is_edited_from_end_to_end_and_the_page_is_never_left(app: Flask
     expect(page.locator("#toasts")).to_contain_text("LAB-02 was removed from the chain")
     expect(page.locator("#undo")).to_be_focused()
     assert machines(app) == ["LAB-01", "LAB-03", "LAB-04"]
-    settled(app, page, lambda: page.locator("#undo").press("Enter"))
+    settled(app, page, lambda: page.locator("#undo").press("Enter"), "LAB-02 is back")
     expect(page.locator("#toasts")).to_be_empty()
     assert machines(app) == ["LAB-01", "LAB-03", "LAB-02", "LAB-04"], "where it was"
 
@@ -143,7 +144,7 @@ def test_an_open_menu_and_the_list_of_kinds_survive_a_swap(app: Flask, open_page
     with app.app_context():
         entry = scenes.chain(["LAB-02", "LAB-03"], places=False)
         entry_id = entry.id
-        scenes.run(entry, "change", "waiting")
+        scenes.run(entry, "test", "queued")
     page = open_page("olivia", f"/passwords/{entry_id}/synchronization")
     page.locator("#add-link").click()
     page.get_by_role("button", name="More for link 2").click()
