@@ -10,7 +10,7 @@ from flask import Flask
 
 def init_app(app: Flask) -> None:
     """Registers the commands: ``flask sync``, ``entry``, ``agent``, ``user``, ``lab``."""
-    from pwserver.cli import agent, entry, lab, sync, sync_due, user  # noqa: F401  # sync_due adds to sync's group
+    from pwserver.cli import agent, approve, chain, entry, lab, sync, sync_due, user  # noqa: F401  # three add to sync
 
     for group in (sync.group, entry.group, agent.group, user.group, lab.group):
         app.cli.add_command(group)

@@ -6,7 +6,8 @@ from sqlalchemy import func, select
 
 from pwserver.core.errors import Invalid, NotFound
 from pwserver.extensions import db
-from pwserver.models import Entry, SyncAgent, SyncRun, Vault
+from pwserver.models import Entry, SyncAgent, SyncChain, SyncLink, SyncRun, Vault
+from pwserver.services import sync
 
 
 def find_entry(typed: str) -> Entry:
@@ -19,11 +20,24 @@ def find_entry(typed: str) -> Entry:
         named = alive.where(func.lower(Vault.name) == vault, func.lower(Entry.name) == name)
         found |= {entry.id: entry for entry in db.session.scalars(named)}
     if not found:
-        raise NotFound(f"There is no password {typed}. ENTRY is 'Vault/Password name', as in 'Computer Lab/SW-01'.")
+        raise no_entry(typed)
     if len(found) > 1:
         ids = " or ".join(sorted(found))
         raise Invalid(f"{len(found)} passwords are called {typed}. Nothing was done. Say which by its id: {ids}")
     return next(iter(found.values()))
+
+
+def no_entry(typed: str) -> NotFound:
+    """Also for one that is there and may not be seen."""
+    return NotFound(f"There is no password {typed}. ENTRY is 'Vault/Password name', as in 'Computer Lab/SW-01'.")
+
+
+def find_link(chain: SyncChain, number: int) -> SyncLink:
+    """A link in force by its number, from 1, as `flask sync status` shows it."""
+    links = sync.active_links(chain)
+    if not 1 <= number <= len(links):
+        raise Invalid(f"This chain has no link {number}. `flask sync status` numbers them.", field="link")
+    return links[number - 1]
 
 
 def name_of(entry: Entry) -> str:

@@ -138,6 +138,16 @@ def _say_error(out: Out, error: PwserverError) -> Exit:
     return Exit.NOT_WELL
 
 
+def read_secrets(names: Sequence[str]) -> list[Secret]:
+    """Several secrets: one a line of standard input, in this order; at a terminal a hidden prompt for each."""
+    if len(names) < 2 or sys.stdin.isatty():
+        return [read_secret(name, twice=False) for name in names]
+    lines = read_secret(names[0]).open().split("\n")
+    if len(lines) != len(names) or not all(lines):
+        raise click.UsageError(f"Standard input has to have {len(names)} lines: {'; '.join(names)}.")
+    return [Secret(line.removesuffix("\r")) for line in lines]
+
+
 def read_secret(what: str, *, twice: bool = True) -> Secret:
     """A secret from standard input, byte-exact but for one line end after it; at a terminal by a hidden prompt.
 

@@ -12,8 +12,10 @@ from flask.cli import AppGroup
 from sqlalchemy import func, select
 
 from pwserver import queueing
-from pwserver.cli.find import find_entry, find_run, name_of
+from pwserver.cli.acting import as_option, entry_for
+from pwserver.cli.find import find_entry, find_link, find_run, name_of
 from pwserver.cli.output import Exit, Out, command, iso, read_secret
+from pwserver.core.access import Right
 from pwserver.core.errors import Conflict, Invalid
 from pwserver.core.generator import Recipe, generate
 from pwserver.core.states import STATUS, Status
@@ -156,16 +158,17 @@ def _link_facts(link: views.LinkView, row: SyncLink, numbers: dict[str, int], ch
 @click.argument("entry")
 @click.option("--generate", "make", is_flag=True, help="Make the new password here instead of reading one.")
 @wait_option
-def change(out: Out, entry: str, make: bool, wait: float | None) -> Exit:
+@as_option
+def change(out: Out, entry: str, make: bool, wait: float | None, acting: str | None) -> Exit:
     """Change it everywhere: a new password for ENTRY, from standard input, a hidden prompt or --generate."""
-    found = find_entry(entry)
+    found, user = entry_for(entry, acting, Right.MODIFY)
     value = generate(Recipe()) if make else read_secret("New password")
-    run = sync.request_change(None, found, value)
+    run = sync.request_change(user, found, value)
     if run is None:
         out.say(f"{name_of(found)}: saved. It is not synchronized, so nothing was sent anywhere.")
         out.give({"run": None} | status_facts(found, entries.standing(found), views.read_chain(found)))
         return Exit.OK
-    return _follow(out, found, run, wait, "the password is changed link by link.")
+    return follow(out, found, run, wait, "the password is changed link by link.")
 
 
 @command(group, "correct")
@@ -180,55 +183,58 @@ def change(out: Out, entry: str, make: bool, wait: float | None) -> Exit:
 )
 @click.option("--nowhere", is_flag=True, help="No link has this value.")
 @wait_option
-def correct(out: Out, entry: str, numbers: tuple[int, ...], nowhere: bool, wait: float | None) -> Exit:
+@as_option
+def correct(
+    out: Out, entry: str, numbers: tuple[int, ...], nowhere: bool, wait: float | None, acting: str | None
+) -> Exit:
     """Correct the stored value of ENTRY: no machine is written. The value comes on standard input or by a prompt.
 
     The other links keep what they hold until Retest Sync.
     """
     if nowhere and numbers:
         raise click.UsageError("--link and --nowhere contradict each other.")
-    found = find_entry(entry)
+    found, user = entry_for(entry, acting, Right.MODIFY)
     chain = sync.chain_of(found)
-    links = sync.active_links(chain) if chain else []
-    chosen = [] if nowhere else [_account(links, number) for number in numbers or (1,)] if links else []
-    run = sync.correct(None, found, read_secret("The right password"), [link.id for link in chosen])
+    chosen = [] if nowhere or chain is None else [_account(chain, number) for number in numbers or (1,)]
+    run = sync.correct(user, found, read_secret("The right password"), [link.id for link in chosen])
     if run is None:
         out.say(f"{name_of(found)}: saved. It is not synchronized, so nothing is looked at.")
         out.give({"run": None} | status_facts(found, entries.standing(found), views.read_chain(found)))
         return Exit.OK
-    return _follow(out, found, run, wait, "looking which of the links have this value; nothing is written.")
+    return follow(out, found, run, wait, "looking which of the links have this value; nothing is written.")
 
 
-def _account(links: Sequence[SyncLink], number: int) -> SyncLink:
-    if not 1 <= number <= len(links):
-        raise Invalid(f"This chain has no link {number}. `flask sync status` numbers them.", field="link")
-    if not links[number - 1].is_account:
+def _account(chain: SyncChain, number: int) -> SyncLink:
+    link = find_link(chain, number)
+    if not link.is_account:
         raise Invalid(f"Link {number} stores a copy; only accounts can be named.", field="link")
-    return links[number - 1]
+    return link
 
 
 @command(group, "test")
 @click.argument("entry")
 @wait_option
-def test(out: Out, entry: str, wait: float | None) -> Exit:
+@as_option
+def test(out: Out, entry: str, wait: float | None, acting: str | None) -> Exit:
     """Test every link of ENTRY. A test never writes."""
-    found = find_entry(entry)
-    return _follow(out, found, sync.request_test(None, found), wait, "every link is tested; nothing is written.")
+    found, user = entry_for(entry, acting, Right.READ)
+    return follow(out, found, sync.request_test(user, found), wait, "every link is tested; nothing is written.")
 
 
 @command(group, "retest")
 @click.argument("entry")
 @wait_option
-def retest(out: Out, entry: str, wait: float | None) -> Exit:
+@as_option
+def retest(out: Out, entry: str, wait: float | None, acting: str | None) -> Exit:
     """Retest Sync: sends what is outstanding again, else one try for each link that is not in sync."""
-    found = find_entry(entry)
+    found, user = entry_for(entry, acting, Right.MODIFY)
     plan = retest_plan(found)
     if not plan.possible and not _under_way(found):
         if plan.why_not or entries.standing(found).status != Status.IN_SYNC:
             raise Conflict(f"Nothing was sent: {plan.why_not or plan.words}.")
         out.say("Nothing was sent: nothing to do.")
         return show_status(out, found)
-    return _follow(out, found, sync.retest(None, found), wait, f"{plan.words}.")
+    return follow(out, found, sync.retest(user, found), wait, f"{plan.words}.")
 
 
 def _under_way(entry: Entry) -> bool:
@@ -236,7 +242,7 @@ def _under_way(entry: Entry) -> bool:
     return chain is not None and chain.enabled and sync.active_run(chain) is not None
 
 
-def _follow(out: Out, entry: Entry, run: SyncRun, wait: float | None, words: str) -> Exit:
+def follow(out: Out, entry: Entry, run: SyncRun, wait: float | None, words: str) -> Exit:
     """Nudges the queue; with ``wait`` follows the run and answers for how the chain stands then."""
     run_id = run.id
     if run.state != "done":

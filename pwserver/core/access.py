@@ -14,6 +14,12 @@ class Right(StrEnum):
     """Modify, and decide who is a member and where a password is sent."""
 
 
+ASK = {
+    Right.MODIFY: "You may read this vault but not change what is in it. Ask one of its owners.",
+    Right.OWNER: "Only an owner of this vault may do this. Ask one of them.",
+}
+"""What somebody is told who may see a thing but not do this to it."""
+
 LABELS = {Right.OWNER: "Owner", Right.MODIFY: "Modify", Right.READ: "Read"}
 
 

@@ -10,7 +10,7 @@ from pwserver.extensions import db
 from pwserver.models import Entry, Incident, SyncChain
 from pwserver.services import sync, views
 from pwserver.services.sync.preview import retest_plan
-from pwserver.services.views.approve import ApproveView, read_approve
+from pwserver.services.views.approve import ApproveView, demand_approve
 from pwserver.web import load
 from pwserver.web.entries import frame
 from pwserver.web.forms import Form
@@ -56,14 +56,14 @@ def _entry_id(incident: Incident) -> str:
 @blueprint.get("/passwords/<entry_id>/approve")
 @on_entry("owner")
 def show(entry: Entry) -> ResponseReturnValue:
-    view = _view(entry)
+    view = demand_approve(entry)
     return _page(view, first_form(view), generator_form())
 
 
 @blueprint.post("/passwords/<entry_id>/approve")
 @on_entry("owner")
 def save(entry: Entry) -> ResponseReturnValue:
-    view = _view(entry)
+    view = demand_approve(entry)
     form, block = typed_form(view), generator_form()
     if wants_value():
         form.values["value_choice"] = "new"
@@ -75,20 +75,10 @@ def save(entry: Entry) -> ResponseReturnValue:
         run = sync.approve(me(), entry, approval)
     except (Invalid, Conflict) as error:
         form.errors["new" if error.field == "value" else error.field or ""] = error.user_message
-        return _page(_view(entry), form, block, 409 if isinstance(error, Conflict) else 422)
+        return _page(demand_approve(entry), form, block, 409 if isinstance(error, Conflict) else 422)
     nudge(run)
     flash("Approved. Each credential is proved once before anything is touched; it is gone when the run ends.")
     return go(url_for("sync.show", entry_id=entry.id))
-
-
-def _view(entry: Entry) -> ApproveView:
-    view = read_approve(entry)
-    if view is None:
-        raise Conflict("Synchronization is not enabled for this password, so there is nothing to approve.")
-    agent = view.chain.agent
-    if agent.state != "approved":
-        raise Conflict(f"{agent.name} is not approved, so nothing can be reached. An administrator approves it first.")
-    return view
 
 
 def _page(view: ApproveView, form: Form, block: Generator, status: int = 200) -> ResponseReturnValue:

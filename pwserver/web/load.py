@@ -8,16 +8,11 @@ from __future__ import annotations
 from flask import g
 from sqlalchemy import select
 
-from pwserver.core.access import Right, allows, highest
+from pwserver.core.access import ASK, Right, allows, highest
 from pwserver.core.errors import Forbidden, NotFound
 from pwserver.extensions import db
 from pwserver.models import Entry, Incident, Membership, SyncAgent, SyncChain, SyncLink, SyncRun, Vault
 from pwserver.web.session import me
-
-ASK = {
-    Right.MODIFY: "You may read this vault but not change what is in it. Ask one of its owners.",
-    Right.OWNER: "Only an owner of this vault may do this. Ask one of them.",
-}
 
 
 def right_in(vault_id: str) -> Right | None:

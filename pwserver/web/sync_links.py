@@ -179,8 +179,9 @@ def order(entry: Entry) -> ResponseReturnValue:
         moved = sync.order_links(me(), entry, wanted, revision=revision())
     except (Invalid, Conflict) as error:
         return refused(entry, error)
-    words = f"{moved.machine} is link {wanted.index(moved.id) + 1} now." if moved else "The links stand in this order."
-    return _done(entry, words)
+    if moved is None:
+        return _done(entry, "The links are in this order now.")
+    return _done(entry, f"{moved.machine} is link {wanted.index(moved.id) + 1} now.")
 
 
 @blueprint.post("/links/<link_id>/remove")

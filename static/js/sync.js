@@ -15,7 +15,9 @@
   let kept = null;
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.target.id !== "sync" || !event.detail.shouldSwap) return;
-    const active = document.activeElement;
+    /* A button in a menu lost the focus when its menu closed. */
+    const pressed = event.detail.requestConfig?.triggeringEvent?.submitter;
+    const active = document.activeElement === document.body && pressed ? pressed : document.activeElement;
     const inside = byId("sync").contains(active);
     kept = {
       had: inside || active.id === "undo",
@@ -47,16 +49,17 @@
     if (close) byId(close.dataset.close).remove();
   });
 
-  /* -- Alt with an arrow moves the link one is on */
-  document.addEventListener("keydown", (event) => {
+  /* -- Alt with an arrow moves the link one is on. Before Bootstrap hears of it, whose menus take every arrow. */
+  addEventListener("keydown", (event) => {
     const what = { ArrowUp: "move_up", ArrowDown: "move_down" }[event.key];
     const row = what && event.altKey && !event.ctrlKey && !event.metaKey && event.target.closest?.(".pw-link");
     const button = row && byId(`${what}-${idOf(row)}`);
     if (!button) return;
     event.preventDefault();
+    event.stopPropagation();
     button.focus();
     button.click();
-  });
+  }, true);
 
   /* -- dragging: by the number, with any pointer; a drop is one request with the whole order */
   let drag = null;

@@ -17,6 +17,7 @@ import click
 import pytest
 
 from pwserver import cli
+from pwserver.cli import approve, chain  # noqa: F401  # their commands are ``flask sync``'s
 from pwserver.lab import defaults, truth
 from pwserver.services import users
 from tests.cli.conftest import BACKUP, LAB_ADMINISTRATOR, Console, LabHere, make_app
@@ -30,7 +31,10 @@ AGENT = {
     "name", "transport", "machine", "host", "port", "fingerprint", "state", "health", "health_text", "machines",
     "passwords", "last_contact_at",
 }  # fmt: skip
-SEEN = ("entry", "run_id", "name", "email", "machine", "account", "word", "path", "wait", "numbers", "version")
+SEEN = (
+    "entry", "run_id", "name", "email", "machine", "account", "word", "path", "wait", "numbers", "version", "acting",
+    "kind", "settings", "whose", "linked", "number", "to", "link_id", "logins", "reason", "choice",
+)  # fmt: skip
 """Every argument and option that takes a value. None of them is a secret: a new one has to be thought about here."""
 
 

@@ -69,6 +69,17 @@ def test_every_command_is_in_the_documents() -> None:
         assert " ".join(name) in {known for known, _ in commands()}, name
 
 
+def test_every_sentence_about_two_at_once_names_a_test_that_is_there() -> None:
+    section = DOCS["chains.md"].read_text().split("## Two at once")[1].split("\n## ")[0]
+    code = "\n".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
+    sentences = section.split("\n- ")[1:]
+    assert len(sentences) == 11
+    for sentence in sentences:
+        named = re.findall(r"`(test_\w+)`", sentence)
+        assert named, sentence
+        assert [name for name in named if f"def {name}(" not in code] == []
+
+
 @pytest.mark.parametrize("name", DOCS)
 def test_links_and_anchors_lead_somewhere(name: str) -> None:
     path = DOCS[name]

@@ -20,7 +20,8 @@ from tests.web.conftest import Browser
 
 Of = Callable[[str], Browser]
 FORTY = [f"LAB-{number:02}" for number in range(2, 42)]
-MIXED = "# lab 2\r\nLAB-09, LAB-10;LAB-11\tLAB-12\r\n\r\nLAB-05\r\nLAB 13\r\nLAB-13\\fieldadm  # Tom's\r\nPAYROLL\r\nlab-09"
+PASTED = ("# lab 2", "LAB-09, LAB-10;LAB-11\tLAB-12", "", "LAB-05", "LAB 13", "LAB-13\\fieldadm  # Tom's", "PAYROLL")
+MIXED = "\r\n".join((*PASTED, "lab-09"))
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Synchronization as use cases: one function, one transaction, one audit line."""
 
-from pwserver.services.sync.approvals import Approval, approve
+from pwserver.services.sync.approvals import Approval, approve, newest_instruction
 from pwserver.services.sync.chains import (
     active_links,
     active_run,
@@ -55,6 +55,7 @@ __all__ = [
     "give_up",
     "may_hold",
     "move_link",
+    "newest_instruction",
     "order_links",
     "read_many",
     "remove_link",

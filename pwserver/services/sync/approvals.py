@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.base import Credential
@@ -30,7 +31,8 @@ NOT_NEW = "This is the password the vault has already. To set it on the ticked l
 @dataclass(frozen=True, slots=True)
 class Approval:
     """The Approve form. ``value``: keep the vault's, finish the pending one, or a new one. ``credentials``: typed ones
-    by machine (case-folded); a machine without one uses its linked credential."""
+    by machine (case-folded); a machine without one uses its linked credential. ``seen``: the newest instruction of a
+    person that the page knew of; None: it does not say."""
 
     link_ids: Sequence[str]
     value: str
@@ -38,9 +40,10 @@ class Approval:
     new: Secret | None = None
     unlock: bool = False
     credentials: Mapping[str, Credential] = field(default_factory=dict)
+    seen: int | None = None
 
 
-def approve(actor: AppUser, entry: Entry, form: Approval) -> SyncRun:
+def approve(actor: AppUser | None, entry: Entry, form: Approval) -> SyncRun:
     """Administrative override: one run with one-time credentials, sealed with it and gone when it ends."""
     if not form.reason.strip():
         raise Invalid("Say why, in a few words; the other owners read it in the history.", field="reason")
@@ -50,6 +53,7 @@ def approve(actor: AppUser, entry: Entry, form: Approval) -> SyncRun:
         check_value(form.new or Secret(""), field="new")
     with write() as session:
         chain = enabled_chain(session, entry)
+        _refuse_overtaken(session, chain.id, form.seen)
         if form.value == "new" and form.new is not None:
             refuse_same(session, entry, form.new, "new", NOT_NEW)
         links = links_of(session, chain.id)
@@ -74,7 +78,30 @@ def approve(actor: AppUser, entry: Entry, form: Approval) -> SyncRun:
         return run
 
 
-def _version_to_set(session: Session, actor: AppUser, entry: Entry, chain_id: str, form: Approval) -> str | None:
+def newest_instruction(session: Session, chain_id: str) -> SyncRun | None:
+    """The newest run of a chain that a person asked for and that is no test."""
+    asked = SyncRun.clicked_at.is_not(None) & (SyncRun.kind != "test")
+    return session.scalar(
+        select(SyncRun).where(SyncRun.chain_id == chain_id, asked).order_by(SyncRun.number.desc()).limit(1)
+    )
+
+
+def _refuse_overtaken(session: Session, chain_id: str, seen: int | None) -> None:
+    """Two owners have the page open: the second does not set again, or anew, what the first put right."""
+    newest = newest_instruction(session, chain_id)
+    if newest is None or (newest.state == "done" and (seen is None or newest.number <= seen)):
+        return
+    overtaken = seen is not None and newest.number > seen
+    if overtaken or newest.kind == "override":
+        who = session.scalar(select(AppUser.name).where(AppUser.id == newest.requested_by)) or "Somebody"
+        doing = {"override": "approved already", "correct": "corrected the stored value", "adopt": "adopted"}
+        raise Conflict(
+            f"{who} {doing.get(newest.kind, 'asked for a change')} meanwhile, as run {newest.number}. Nothing was "
+            "done; here is how it stands now."
+        )
+
+
+def _version_to_set(session: Session, actor: AppUser | None, entry: Entry, chain_id: str, form: Approval) -> str | None:
     """The vault's version, the pending one, or a new pending one in its place."""
     if form.value == "keep":
         return stage_id(session, chain_id, "current")

@@ -168,7 +168,7 @@ def _end(session: Session, run: SyncRun, result: str, at: datetime) -> None:
         requeue.take_up_test(session, run.chain_id, at)
 
 
-def give_up(actor: AppUser, entry: Entry) -> None:
+def give_up(actor: AppUser | None, entry: Entry) -> None:
     """Gives the pending change up. Refused while some place has, or may have, the pending value."""
     with write() as session:
         locking.password(session, entry.id)
@@ -200,7 +200,7 @@ def give_up(actor: AppUser, entry: Entry) -> None:
         refresh(session, chain.id)
 
 
-def cancel(actor: AppUser, run: SyncRun) -> None:
+def cancel(actor: AppUser | None, run: SyncRun) -> None:
     """Ends a run before its next link. A running one notices by itself; unknowns are still probed."""
     with write() as session:
         locking.password_of_run(session, run.id)
@@ -271,7 +271,7 @@ def needs_retest(link: SyncLink) -> bool:
     return link.state not in ("in_sync", "updated", "managed")
 
 
-def adopt(actor: AppUser, entry: Entry, link_ids: Sequence[str]) -> SyncRun:
+def adopt(actor: AppUser | None, entry: Entry, link_ids: Sequence[str]) -> SyncRun:
     """An Owner's run that writes the proved value into places whose stored copy cannot be read."""
     with write() as session:
         chain = enabled_chain(session, entry)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import scoped_session
 
-from pwserver.models import Entry, EntryVersion, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
+from pwserver.models import Entry, EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
 from pwserver.models.runs import RUN_NUMBER
 from pwserver.services import locking
 from pwserver.services.sync.accounts import key_of_login
@@ -124,7 +124,7 @@ def follow_up(session: Session, run: SyncRun, at: datetime) -> None:
         return
     if run.kind == "override" and run.result != "cancelled":
         _carry_on_override(session, run, at)
-    elif run.kind == "change" and run.result in ("done", "left") and _added(session, run):
+    elif run.kind == "change" and run.result in ("done", "left") and (_added(session, run) or _put_back(session, run)):
         queue_outstanding(session, run.chain_id, at, at)
     if run.result in ("done", "left"):
         _test_added(session, run, at)
@@ -183,6 +183,18 @@ def _added(session: Session, run: SyncRun) -> list[str]:
     if began is None or run.result in ("disabled", "agent_disabled"):
         return []
     return [link.id for link in _untested(session, run.chain_id) if link.state_since and link.state_since > began]
+
+
+def _put_back(session: Session, run: SyncRun) -> bool:
+    """Whether a link that was removed came back while this run was walking: the run passed it by."""
+    if run.started_at is None:
+        return False
+    asked = select(LinkAttempt.id).where(LinkAttempt.run_id == run.id, LinkAttempt.link_id == SyncLink.id)
+    query = select(SyncLink.id).where(
+        SyncLink.chain_id == run.chain_id, SyncLink.active, SyncLink.state.in_(("in_sync", "updated")),
+        SyncLink.state_since > run.started_at, ~asked.exists(),
+    )  # fmt: skip
+    return session.scalar(query.limit(1)) is not None
 
 
 def _test_added(session: Session, run: SyncRun, at: datetime) -> None:

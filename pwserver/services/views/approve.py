@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pwserver.connectors.kinds import LINK_KINDS
+from pwserver.core.errors import Conflict
 from pwserver.core.states import LinkState
+from pwserver.extensions import db
 from pwserver.models import Entry, SyncLink
 from pwserver.services import sync
 from pwserver.services.sync.preview import ApprovePlan, Offer, approve_plan
@@ -57,6 +59,8 @@ class ApproveView:
     changed_outside: bool
     title: str
     story: Sequence[Said]
+    seen: int
+    """The newest instruction of a person; Approve is refused when there is a newer one by then."""
 
     @property
     def open_targets(self) -> list[Target]:
@@ -87,6 +91,7 @@ def read_approve(entry: Entry) -> ApproveView | None:
         by_machine.setdefault(link.machine, []).append(Ticked(link, offer))
     targets = [_target(machine, links, rows) for machine, links in by_machine.items()]
     targets.sort(key=lambda target: target.out)
+    newest = sync.newest_instruction(db.session, row.id)
     return ApproveView(
         entry=entry,
         chain=chain,
@@ -96,7 +101,19 @@ def read_approve(entry: Entry) -> ApproveView | None:
         changed_outside=plan.changed_outside,
         title=issue_title([each.link for target in targets for each in target.links]),
         story=_story(chain, targets),
+        seen=newest.number if newest else 0,
     )
+
+
+def demand_approve(entry: Entry) -> ApproveView:
+    """The same for an entry that can be approved now. Raises :class:`Conflict`."""
+    view = read_approve(entry)
+    if view is None:
+        raise Conflict("Synchronization is not enabled for this password, so there is nothing to approve.")
+    agent = view.chain.agent
+    if agent.state != "approved":
+        raise Conflict(f"{agent.name} is not approved, so nothing can be reached. An administrator approves it first.")
+    return view
 
 
 def _target(machine: str, links: Sequence[Ticked], rows: dict[str, SyncLink]) -> Target:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flask import request
+
 from pwserver.connectors.base import Credential
 from pwserver.services.sync import Approval
 from pwserver.services.views.approve import ApproveView, Target
-from pwserver.web.forms import Form, secret_of
+from pwserver.web.forms import Form, number_of, secret_of
 
 SAME = "same"
 
@@ -44,6 +46,7 @@ def approval_of(view: ApproveView, form: Form) -> Approval | None:
         new=new,
         unlock=form["unlock"],
         credentials=credentials,
+        seen=number_of("seen") if "seen" in request.form else None,
     )
 
 
