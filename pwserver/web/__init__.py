@@ -21,6 +21,8 @@ NOUNS = (
     "runs",
     "agents",
     "users",
+    "outbox",
+    "health",
     "lab",
 )
 
