@@ -16,23 +16,30 @@ log = logging.getLogger(__name__)
 
 def beat() -> int:
     """One round, inside an application context. Returns how many runs were nudged."""
-    from pwserver.services import timer
+    from pwserver.services import timer, watch
     from pwserver.services.mail import outbox
 
     nudged = sum(queueing.enqueue(run_id, queue) for run_id, queue in timer.tick(queueing.room()))
     for outbox_id, queue in outbox.due():
         queueing.enqueue(outbox_id, queue, queueing.MAIL)
+    watch.look()
     return nudged
 
 
 def run(app: Flask) -> int:
     """Beats until SIGTERM or SIGINT."""
+    from pwserver.services import watch
+
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    new = True
     while not ended.is_set():
         with app.app_context():
             try:
+                if new:
+                    watch.begin()
+                    new = False
                 beat()
             except SQLAlchemyError as error:  # a database that is busy or away: the next round asks again
                 log.warning("nothing was asked: %s", type(error).__name__)

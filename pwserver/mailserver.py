@@ -3,12 +3,16 @@ page; they never keep the server from starting, since passwords matter more than
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parseaddr
 from pathlib import Path
 
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
+_ADDRESS = re.compile(r"[!-?A-~]+@[!-?A-~]+")
+MEANT = ("PWSERVER_SMTP_FROM", "PWSERVER_SMTP_USER", "PWSERVER_SMTP_PASSWORD", "PWSERVER_SMTP_PASSWORD_FILE")
+"""Whoever sets one of these wants mail."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -36,32 +40,33 @@ class MailServer:
 
 def from_settings(env: Mapping[str, str]) -> MailServer | None:
     """None without ``PWSERVER_SMTP_HOST``. Raises :class:`WrongSettings`."""
-
-    def setting(name: str) -> str:
-        return env.get(f"PWSERVER_SMTP_{name}", "")
-
-    if not setting("HOST"):
-        if stray := sorted(name for name in env if name.startswith("PWSERVER_SMTP_") and env[name]):
-            raise WrongSettings(f"{stray[0]} is set, but PWSERVER_SMTP_HOST is not.")
+    host, user = env.get("PWSERVER_SMTP_HOST", ""), env.get("PWSERVER_SMTP_USER", "")
+    if not host:
+        if stray := next((name for name in MEANT if env.get(name)), ""):
+            raise WrongSettings(f"{stray} is set, but PWSERVER_SMTP_HOST is not.")
         return None
-    security = setting("SECURITY") or "starttls"
+    security = env.get("PWSERVER_SMTP_SECURITY") or "starttls"
     if security not in PORTS:
         raise WrongSettings(f"PWSERVER_SMTP_SECURITY is {security!r}; it is starttls, tls or none.")
-    port = setting("PORT") or str(PORTS[security])
+    port = env.get("PWSERVER_SMTP_PORT") or str(PORTS[security])
     if not port.isdigit() or not 0 < int(port) < 65536:
         raise WrongSettings(f"PWSERVER_SMTP_PORT is {port!r}; it is a number from 1 to 65535.")
-    sender = setting("FROM")
-    if "@" not in parseaddr(sender)[1] or any(sign in sender for sign in "\r\n"):
-        raise WrongSettings("PWSERVER_SMTP_FROM is the address that mails come from; it is missing or is none.")
-    password = setting("PASSWORD") or _from_file(setting("PASSWORD_FILE"))
-    if bool(setting("USER")) != bool(password):
+    password = env.get("PWSERVER_SMTP_PASSWORD") or _from_file(env.get("PWSERVER_SMTP_PASSWORD_FILE", ""))
+    if bool(user) != bool(password):
         raise WrongSettings("PWSERVER_SMTP_USER and a password for it belong together; one of them is missing.")
-    if password and security == "none" and setting("HOST") not in LOOPBACK:
+    if password and security == "none" and host not in LOOPBACK:
         raise WrongSettings("PWSERVER_SMTP_SECURITY=none would send the login in clear; choose starttls or tls.")
-    ca_file = setting("CA_FILE")
+    ca_file = env.get("PWSERVER_SMTP_CA_FILE", "")
     if ca_file and not Path(ca_file).is_file():
         raise WrongSettings("PWSERVER_SMTP_CA_FILE names a file that is not there.")
-    return MailServer(setting("HOST"), int(port), security, sender, setting("USER"), password, ca_file)
+    return MailServer(host, int(port), security, _sender(env.get("PWSERVER_SMTP_FROM", "")), user, password, ca_file)
+
+
+def _sender(text: str) -> str:
+    address = parseaddr(text)[1]
+    if not _ADDRESS.fullmatch(address) or any(sign in text for sign in "\r\n"):
+        raise WrongSettings("PWSERVER_SMTP_FROM is the address that mails come from; it is missing or is none.")
+    return text
 
 
 def _from_file(path: str) -> str:

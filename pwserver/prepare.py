@@ -36,13 +36,14 @@ def prepare(lab: Path | None) -> dict[str, Any]:
     """Brings the database up to date; with a lab, makes the demo data once. Returns ``code`` and ``lines`` to print."""
     from flask_migrate import upgrade
 
-    from pwserver.services import firstrun, keys
+    from pwserver.services import firstrun, keys, watch
 
     app = create_app(pages=False)
     lines: list[str] = []
     with app.app_context():
         upgrade()
         keys.prove()  # before anything is sealed: a database without its canary starts nothing
+        watch.begin(everything=True)
         if lab is not None and importlib.util.find_spec("pwserver.services.demo"):
             demo = importlib.import_module("pwserver.services.demo")
             lines = demo.ensure(json.loads(lab.read_text())["addresses"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+from datetime import UTC, datetime
 from typing import Literal
 
 from flask import current_app, has_app_context
@@ -18,6 +19,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import Queue
 from rq.serializers import JSONSerializer
+from rq.utils import as_text
 
 from pwserver import embedded_redis
 from pwserver.config import Config, from_environment
@@ -105,6 +107,18 @@ def room() -> int:
 
 def _room(later: Queue, waiting: int) -> int:
     return LATER_PER_WORKER * workers()[LATER] - waiting - int(later.started_job_registry.count)
+
+
+def youngest_worker(queue_name: str) -> float | None:
+    """Seconds since a worker of this queue told of itself last, by our clock; None when none is registered. Raises for
+    a queue that is away."""
+    connection = _connection(redis_url())
+    ages = []
+    for key in connection.smembers(f"rq:workers:{queue_name}"):
+        told = connection.hget(as_text(key), "last_heartbeat")
+        if told:
+            ages.append((datetime.now(UTC) - datetime.fromisoformat(as_text(told))).total_seconds())
+    return min(ages, default=None)
 
 
 def _connection(url: str) -> Redis:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 from functools import cache
+from threading import Event, Thread
 from typing import Any
 
 from flask import Flask
 from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server import Server
+from sqlalchemy.exc import SQLAlchemyError
 
 from pwserver.config import from_environment
 from pwserver.embedded_redis import die_with_parent
 from pwserver.logging import configure
 
+log = logging.getLogger(__name__)
+
 WORKERS, THREADS = 2, 4
+WATCH_SECONDS = 30
 KILL_SECONDS = 4
 """How long a request in hand may take when the server ends."""
 
@@ -38,7 +44,24 @@ def load(target: str) -> Any:
     with app.app_context():
         for engine in db.engines.values():
             engine.dispose(close=False)
+    Thread(target=watch_timer, args=[app], name="watch", daemon=True).start()
     return app
+
+
+def watch_timer(app: Flask, ended: Event | None = None) -> None:
+    """Looks now and then whether the timer lives: dead, it cannot tell of itself."""
+    from pwserver import queueing
+    from pwserver.services import watch
+    from pwserver.services.mail import outbox
+
+    ended = ended or Event()
+    while not ended.wait(WATCH_SECONDS):
+        with app.app_context():
+            try:
+                for outbox_id, queue in outbox.due() if watch.notice_timer() else ():
+                    queueing.enqueue(outbox_id, queue, queueing.MAIL)
+            except SQLAlchemyError as error:
+                log.warning("the timer was not looked after: %s", type(error).__name__)
 
 
 def main() -> int:

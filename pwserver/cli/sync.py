@@ -21,7 +21,7 @@ from pwserver.core.generator import Recipe, generate
 from pwserver.core.states import STATUS, Status
 from pwserver.extensions import db
 from pwserver.models import Entry, SyncChain, SyncLink, SyncRun, Vault
-from pwserver.services import entries, sync, views
+from pwserver.services import entries, sync, views, watch
 from pwserver.services.sync.preview import retest_plan
 from pwserver.services.transaction import end_read, now
 from pwserver.services.views.links import who_of
@@ -324,6 +324,18 @@ def _attempt_facts(run: SyncRun) -> list[dict[str, Any]]:
         }
         for each in run.attempts
     ]  # fmt: skip
+
+
+@command(group, "health")
+def health(out: Out) -> Exit:
+    """Whether the server itself is well: timer, workers, tests, mails, disk. 0 only when all are."""
+    found = watch.standing()
+    out.give({"ok": not found, "troubles": [{"kind": each.kind, "words": each.words} for each in found]})
+    if not found:
+        out.say("All is well.")
+        return Exit.OK
+    out.table(("Trouble", "Words"), [(each.kind, each.words) for each in found])
+    return Exit.NOT_WELL
 
 
 @command(group, "check")

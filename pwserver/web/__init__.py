@@ -24,6 +24,8 @@ NOUNS = (
     "runs",
     "agents",
     "users",
+    "outbox",
+    "health",
     "lab",
 )
 

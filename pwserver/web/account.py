@@ -29,7 +29,7 @@ def show() -> ResponseReturnValue:
 def password() -> ResponseReturnValue:
     one_time = bool(session.get("one_time"))
     form = Form.of()
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("account/password.html", form=form, one_time=one_time)
     try:
         if secret_of("new") != secret_of("again"):

@@ -38,7 +38,7 @@ def _health(agent: SyncAgent) -> Any:
 @org_admin
 def register() -> ResponseReturnValue:
     """First the certificate's fingerprint is fetched and shown; only the second POST, with it, makes the agent."""
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("agents/address.html", form=Form.of(port=5986), agent=None)
     form = Form.typed(*ADDRESS, "pin", ticks=("same",))
     try:
@@ -58,7 +58,7 @@ def register() -> ResponseReturnValue:
 @on_agent
 def address(agent: SyncAgent) -> ResponseReturnValue:
     """Another address or a renewed certificate: the same two steps."""
-    if request.method == "GET":
+    if request.method != "POST":
         form = Form.of(host=agent.host, port=agent.port, machine=agent.machine)
         return render_template("agents/address.html", form=form, agent=agent)
     form = Form.typed(*ADDRESS, "pin", ticks=("same",))

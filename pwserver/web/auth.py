@@ -25,7 +25,7 @@ def sign_in() -> ResponseReturnValue:
     if not firstrun.done():
         return redirect(url_for("setup.show"))
     back = safe_path(request.values.get("next", ""))
-    if request.method == "GET":
+    if request.method != "POST":
         if session.maybe_me():
             return redirect(back or home())
         return render_template("auth/sign_in.html", form=Form.of(email=""), back=back)

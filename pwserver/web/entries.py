@@ -37,7 +37,7 @@ def frame(entry: Entry, tab: str) -> dict[str, Any]:
 @blueprint.route("/vaults/<vault_id>/passwords/new", methods=["GET", "POST"])
 @on_vault("modify")
 def create(vault: Vault) -> ResponseReturnValue:
-    if request.method == "GET":
+    if request.method != "POST":
         return _new(vault, Form.of(type=DEFAULT_TYPE, port=22))
     form = Form.typed(*FIELDS)
     if wants_host_key():

@@ -22,7 +22,7 @@ blueprint = Blueprint("setup", __name__)
 def show() -> ResponseReturnValue:
     if firstrun.done():
         raise NotFound()
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("setup/show.html", form=Form.of())
     form = Form.typed("code", "email", "name")
     try:

@@ -31,7 +31,7 @@ def _list(form: Form | None = None, status: int = 200) -> ResponseReturnValue:
 @blueprint.route("/new", methods=["GET", "POST"])
 @org_admin
 def add() -> ResponseReturnValue:
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("users/new.html", form=Form.of())
     form = Form.typed("email", "name", ticks=("org_admin",))
     try:

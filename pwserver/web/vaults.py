@@ -51,7 +51,7 @@ def show(vault: Vault) -> ResponseReturnValue:
 @blueprint.route("/<vault_id>/rename", methods=["GET", "POST"])
 @on_vault("owner")
 def rename(vault: Vault) -> ResponseReturnValue:
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("vaults/rename.html", vault=vault, form=Form.of(name=vault.name))
     form = Form.typed("name")
     try:

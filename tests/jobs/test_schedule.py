@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy.exc import OperationalError
 
 from jobs import schedule, sync, worker
-from pwserver.services import timer
+from pwserver.services import timer, watch
 from pwserver.services.mail import outbox
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
@@ -24,6 +24,7 @@ def test_every_due_run_is_nudged_into_its_queue(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(timer, "tick", lambda room: [("a", "now"), ("b", "later")][: room + 1])
     monkeypatch.setattr(schedule.queueing, "room", lambda: 1)
     monkeypatch.setattr(outbox, "due", lambda: [("c", "now")])
+    monkeypatch.setattr(watch, "look", lambda: None)
     take = lambda run, queue, *job: given.append((run, queue, *job)) or queue == "now"  # noqa: E731
     monkeypatch.setattr(schedule.queueing, "enqueue", take)
     assert schedule.beat() == 1, "counts the runs that the queue took"
@@ -47,6 +48,7 @@ def test_a_database_that_is_away_does_not_end_the_timer(monkeypatch: pytest.Monk
     app = Flask("timer")
     app.config["PWSERVER"] = Pace
     monkeypatch.setattr(schedule, "beat", beat)
+    monkeypatch.setattr(watch, "begin", lambda: None)
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         assert schedule.run(app) == 0

@@ -54,7 +54,7 @@ class Received:
     def part(self, kind: str) -> str:
         found = self.message.get_body((kind,))
         assert found is not None
-        return str(found.get_content())
+        return str(found.get_content()).replace("\r\n", "\n")
 
     @property
     def text(self) -> str:
@@ -93,11 +93,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def login(_server: SMTP, _session: Session, _envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
-    good = isinstance(data, LoginPassword) and (data.login.decode(), data.password.decode()) == LOGIN
-    return AuthResult(success=good)
-
-
 @dataclass
 class Receiver:
     """A mail server that can be stopped and started again on its port."""
@@ -109,6 +104,7 @@ class Receiver:
     handler: Handler = field(default_factory=Handler)
     controller: Controller | None = None
     port: int = 0
+    logins: list[tuple[str, str]] = field(default_factory=list)
 
     def start(self) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -119,10 +115,17 @@ class Receiver:
         if self.security == "tls":
             more |= {"ssl_context": context}
         if self.with_login:
-            more |= {"authenticator": login, "auth_required": True, "auth_require_tls": self.security == "starttls"}
+            clear = self.security != "starttls"  # as the receiver sees it: TLS from the first byte on is not its own
+            more |= {"authenticator": self._login, "auth_required": not clear, "auth_require_tls": not clear}
         self.port = self.port or free_port()
         self.controller = Controller(self.handler, hostname="127.0.0.1", port=self.port, **more)
         self.controller.start()
+
+    def _login(
+        self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: LoginPassword
+    ) -> AuthResult:
+        self.logins.append((data.login.decode(), data.password.decode()))
+        return AuthResult(success=self.logins[-1] == LOGIN, handled=False)
 
     def stop(self) -> None:
         if self.controller is not None:

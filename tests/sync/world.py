@@ -89,6 +89,8 @@ class World:
         self.late: list[tuple[datetime, str, str]] = []
         self.off: set[str] = set()
         """Machines that do not answer at all."""
+        self.agents_off: set[str] = set()
+        """Agents that do not answer, nor anything behind them."""
         self.mutations = 0
         self.calls = 0
         self.primary_of: dict[str, str] = {}
@@ -148,8 +150,10 @@ class ModelConnector:
         world = self.world
         world.calls += 1
         fault = world.fault()
-        if fault == "unreachable" or self.place.machine in world.off:
+        if self.place.agent_machine in world.agents_off:
             raise Unreachable("unreachable")
+        if fault == "unreachable" or self.place.machine in world.off:
+            raise Unreachable("unreachable" if self.place.machine == self.place.agent_machine else "hop_unreachable")
         if fault == "bug":
             raise RuntimeError("a bug of ours")
         for role, credential in ((Key.LOGIN, self.login), (Key.LINKED, self.linked)):

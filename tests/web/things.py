@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask
+from sqlalchemy import select
 
 from pwserver.core.secrets import Secret
 from pwserver.models import (
@@ -10,6 +11,7 @@ from pwserver.models import (
     EntryVersion,
     Incident,
     LinkAttempt,
+    Outbox,
     SyncAgent,
     SyncChain,
     SyncLink,
@@ -17,6 +19,7 @@ from pwserver.models import (
     new_id,
 )
 from pwserver.services import entries, values
+from pwserver.services.mail.outbox import put
 from pwserver.services.sync import status
 from pwserver.services.transaction import now, write
 from tests.conftest import Cast
@@ -86,6 +89,9 @@ def add_everything(app: Flask) -> dict[str, str]:
         with write() as session:
             incident = Incident(id=new_id(), chain_id=chain.id, opened_at=now())
             session.add(incident)
+            put(session, cast.olivia, "test", "test", "seen")
+            mail = session.scalars(select(Outbox)).one()
+            mail.state, mail.tries = "failed", 1
         gone = entries.create_entry(
             cast.olivia, cast.vault, entries.Settings("Old one", "generic"), Secret("gone-by-now")
         )
@@ -97,6 +103,7 @@ def add_everything(app: Flask) -> dict[str, str]:
             "agent_id": chain.agent_id,
             "run_id": run.id,
             "incident_id": incident.id,
+            "mail_id": mail.id,
             "link_id": chain.links[0].id,
             "version_id": values.current_version(cast.entry).id,
             "trashed": gone.id,

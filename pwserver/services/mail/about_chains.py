@@ -69,7 +69,8 @@ def write_over(ids: Mapping[str, str], user: AppUser) -> tuple[str, Facts]:
         "lasted": lasted((incident.closed_at - incident.opened_at).total_seconds()),
         "why": incident.closed_why,
     }
-    if incident.chain_id or (len(chains) == 1 and _owns(user, chains[0])):
+    spoke_of_a_cause = any(row.ids.get("written", "").startswith("cause") for row in had)
+    if incident.chain_id or (not spoke_of_a_cause and len(chains) == 1 and _owns(user, chains[0])):
         own = _own_incident(incident, chains[0])
         view = read_chain(chains[0].entry)
         return "over", facts | _place(chains[0], user) | {"incident": own, "links": len(view.links) if view else 0}

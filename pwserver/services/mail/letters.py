@@ -49,7 +49,8 @@ def write_letter(row: Outbox) -> Letter:
         return environment.get_template(f"email/{folder}/{part}").render(facts)
 
     text, html = (render(part).strip() + "\n" for part in ("body.txt", "body.html"))
-    return Letter(one_line(render("subject.txt")), re.sub(r"\n{3,}", "\n\n", text), html)
+    subject = one_line(render("subject.txt")).replace("\u2019", "'")  # plain letters need no encoding in a header
+    return Letter(subject, re.sub(r"\n{3,}", "\n\n", text), html, folder)
 
 
 def _environment() -> Environment:

@@ -20,6 +20,8 @@ class Letter:
     subject: str
     text: str
     html: str
+    folder: str = ""
+    """The message it is, of ``templates/email``."""
 
 
 def one_line(text: str) -> str:
@@ -41,6 +43,12 @@ def build(letter: Letter, *, sender: str, to_name: str, to: str, message_id: str
     message.set_content(letter.text, cte="quoted-printable")
     message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
     return message
+
+
+def to_bytes(message: EmailMessage) -> bytes:
+    """As it is sent. Headers in plain letters stay on their line (RFC 5322 allows 998); encoded ones are folded."""
+    plain = all(str(value).isascii() for value in message.values())
+    return message.as_bytes(policy=SMTP.clone(max_line_length=900 if plain else 76))
 
 
 def ascii_address(address: str) -> str:

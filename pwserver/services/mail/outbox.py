@@ -124,8 +124,12 @@ def _send(outbox_id: str) -> tuple[Letter, str]:
 
 
 def _end(outbox_id: str, claim: int, state: str, answer: str, letter: Letter | None = None) -> None:
-    said = {"subject": letter.subject, "text": letter.text} if letter else {}
+    end_read()
     with write() as session:
+        said: dict[str, Any] = {}
+        if letter is not None:
+            ids = session.get_one(Outbox, outbox_id, populate_existing=True).ids
+            said = {"subject": letter.subject, "text": letter.text, "ids": {**ids, "written": letter.folder}}
         session.execute(_mine(outbox_id, claim).values(state=state, answer=answer, ended_at=now(), **said))
 
 

@@ -6,11 +6,12 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.message import EmailMessage
 from threading import Timer
 
 from pwserver.mailserver import MailServer
+from pwserver.services.mail.message import to_bytes
 
 STEP_SECONDS = 10
 """How long one answer of the mail server may take."""
@@ -50,14 +51,44 @@ def send(server: MailServer, message: EmailMessage, to: str) -> str:
         raise NotSent(words, ours=True) from None
 
 
+class Line(smtplib.SMTP):
+    """A connection that can be cut off from outside, in the middle of its TLS handshake too. ``context``: TLS from the
+    first byte on."""
+
+    line: socket.socket | None = None
+
+    def __init__(self, host: str, context: ssl.SSLContext | None) -> None:
+        self.context = context
+        super().__init__(local_hostname=socket.gethostname(), timeout=STEP_SECONDS)
+        self._host = host  # the name that STARTTLS compares the certificate with
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        self.line = socket.create_connection((host, port), timeout)
+        if self.context is not None:
+            wrapped = self.context.wrap_socket(self.line, server_hostname=host, do_handshake_on_connect=False)
+            self.line = wrapped
+            wrapped.do_handshake()
+        return self.line
+
+    def cut(self) -> None:
+        """Whatever waits for this line fails now. Past the TLS layer, whose own state belongs to the one who waits."""
+        line = self.sock or self.line
+        if line is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(line, socket.SHUT_RDWR)
+
+
 @contextmanager
 def _session(server: MailServer) -> Iterator[smtplib.SMTP]:
     """A connection with TLS and login as set, closed at the end; cut off after ``WHOLE_SECONDS``."""
-    smtp = _connect(server)
-    guard = Timer(WHOLE_SECONDS, _cut, [smtp.sock])
+    smtp = Line(server.host, _context(server) if server.security == "tls" else None)
+    guard = Timer(WHOLE_SECONDS, smtp.cut)
     guard.daemon = True
     guard.start()
     try:
+        code, said = smtp.connect(server.host, server.port)
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, said)
         if server.security == "starttls":
             smtp.starttls(context=_context(server))
         if server.user:
@@ -66,15 +97,8 @@ def _session(server: MailServer) -> Iterator[smtplib.SMTP]:
     finally:
         guard.cancel()
         smtp.close()
-
-
-def _connect(server: MailServer) -> smtplib.SMTP:
-    name = socket.gethostname()
-    if server.security == "tls":
-        return smtplib.SMTP_SSL(
-            server.host, server.port, local_hostname=name, timeout=STEP_SECONDS, context=_context(server)
-        )
-    return smtplib.SMTP(server.host, server.port, local_hostname=name, timeout=STEP_SECONDS)
+        if smtp.line is not None:
+            smtp.line.close()
 
 
 def _context(server: MailServer) -> ssl.SSLContext:
@@ -85,19 +109,11 @@ def _context(server: MailServer) -> ssl.SSLContext:
     return context
 
 
-def _cut(sock: socket.socket | None) -> None:
-    if sock is not None:
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
-
-
 def _hand_over(smtp: smtplib.SMTP, server: MailServer, message: EmailMessage, to: str) -> str:
     """MAIL, RCPT and DATA, each answer judged by its code: 5xx is final, anything else is tried again."""
     smtp.ehlo_or_helo_if_needed()
     try:
-        body = message.as_bytes()
+        body = to_bytes(message)
         to.encode("ascii")
     except UnicodeEncodeError:
         raise NotSent("The address has letters that mail addresses cannot have here.", final=True) from None

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.core.states import LinkState, Status
-from pwserver.models import Incident, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
+from pwserver.models import Incident, LinkAttempt, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
 from pwserver.services.sync.accounts import insert_new
 from pwserver.sync.settle import GIVEN_UP
 
@@ -122,7 +122,7 @@ def cause_of(session: Session, chain: SyncChain, links: Sequence[SyncLink]) -> C
     if blocked:
         causes = {_login_of(session, link, agent) for link in blocked}
     else:
-        causes = {_silence_of(link, agent) for link in silent}
+        causes = {_silence_of(session, link, agent) for link in silent}
     return causes.pop() if len(causes) == 1 else None
 
 
@@ -143,10 +143,14 @@ def _login_of(session: Session, link: SyncLink, agent: SyncAgent) -> Cause | Non
     return by_agent if agent.transport == "winrm" else by_linked
 
 
-def _silence_of(link: SyncLink, agent: SyncAgent) -> Cause | None:
-    if agent.transport == "winrm" and link.reason in AGENT_SILENT:
-        return Cause("agent_id", agent.id)
-    return None
+def _silence_of(session: Session, link: SyncLink, agent: SyncAgent) -> Cause | None:
+    if agent.transport != "winrm":
+        return None
+    why = link.reason
+    if why == GIVEN_UP:
+        last = select(LinkAttempt.reason).where(LinkAttempt.link_id == link.id).order_by(LinkAttempt.intent_at.desc())
+        why = session.scalar(last.limit(1)) or ""
+    return Cause("agent_id", agent.id) if why in AGENT_SILENT else None
 
 
 def _is_active(session: Session, chain: SyncChain) -> bool:
