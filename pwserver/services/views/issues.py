@@ -214,9 +214,9 @@ def read_dashboard(user: AppUser) -> DashboardView:
     )
 
 
-MOST_TASKS = 20
+MOST_TASKS = 10
 """Tasks of one kind that the Dashboard spells out; a list of passwords has the others."""
-MOST_RUNNING = 10
+MOST_RUNNING = 5
 
 
 def _issue_tasks(vault_ids: Sequence[str]) -> tuple[list[Task], int]:
