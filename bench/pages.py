@@ -1,7 +1,8 @@
 """Pages of a vault with 10,000 passwords, 5,000 of them with a chain of 4 links: milliseconds on the server's side.
 
 ``python -m bench.pages [PASSWORDS]`` prints one JSON object: for each page the median and the worst of 15 requests, the
-median of the processor's time (what a busy machine does not blur), the statements it takes, and its bytes. No network and no browser: Flask's own client, SQLite in WAL mode as in life.
+median of the processor's time (what a busy machine does not blur), the statements it takes, and its bytes. No network
+and no browser: Flask's own client, SQLite in WAL mode as in life.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from pwserver.services.transaction import now, write
 from tests.web.things import PIN
 
 CHAINED = [status for status in STATUS if status not in (Status.NOT_SYNCED, Status.UNSYNCABLE)]
+DETAILS = {Status.OUT_OF_SYNC: "2 of 4, one refused", Status.NOT_CONFIGURED: "a link has no linked credential"}
 PLACES = ("LAB", "SRV", "KIOSK", "PRN")
 
 
@@ -57,7 +58,7 @@ def _chain(session, entry: Entry, version: EntryVersion, agent_id: str, number: 
     status = CHAINED[number // 2 % len(CHAINED)]
     chain = SyncChain(
         id=new_id(), entry_id=entry.id, agent_id=agent_id, agent_pin=PIN, status=status,
-        status_detail="2 of 4, one refused" if status == Status.OUT_OF_SYNC else "", status_since=now(),
+        status_detail=DETAILS.get(status, ""), status_since=now(),
     )  # fmt: skip
     session.add(chain)
     session.flush()
