@@ -5,7 +5,7 @@ PYTEST := $(VENV)/python -m pytest
 SLOW := not engine and not sshd and not browser and not sweep
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-quick lint develop lock clean sweep leaks scripts story
+.PHONY: help demo run test test-quick lint develop lock clean sweep leaks scripts shots story
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ scripts: develop ## every script in a PowerShell engine (PWSERVER_LAB_POWERSHELL
 story: develop ## the whole story in Chromium, from signing in to a stale service; prints one JSON object
 	@$(VENV)/python -m tests.story
 
+shots: develop ## every page, wide and narrow, light and dark, into build/shots; axe looks at each
+	@$(PYTEST) tests/web/test_every_page.py
+
 develop: # the environment with what tests and checks need
 	@$(PYTHON) app.py --prepare-develop
 
@@ -55,5 +58,5 @@ lock: develop ## pins all dependencies with hashes, after requirements*.in chang
 	  requirements-assets.in -o requirements-assets.txt
 
 clean: ## what was built or cached; instances with their data stay
-	@rm -rf static/build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache test-results
+	@rm -rf build static/build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache test-results
 	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

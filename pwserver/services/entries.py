@@ -15,7 +15,7 @@ from pwserver.core.errors import Conflict, Invalid
 from pwserver.core.names import check_readable
 from pwserver.core.passwords import TYPES, type_of
 from pwserver.core.secrets import Secret, check_value
-from pwserver.core.states import Status
+from pwserver.core.states import LinkState, Status
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, EntryVersion, SyncAgent, SyncChain, SyncLink, SyncRun, Vault, new_id
 from pwserver.services import locking
@@ -50,7 +50,8 @@ PLACE = frozenset({"machine", "user_name", "domain", "address", "port", "host_ke
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A row of a vault's table. ``links``: how many active ones; ``good``: how many of them are in sync."""
+    """A row of a vault's table. ``links``: how many active ones; ``good``: how many of them are in sync; ``states``: of
+    each in their order, as it is shown."""
 
     entry: Entry
     chain: SyncChain | None
@@ -58,6 +59,7 @@ class Listed:
     detail: str
     links: int = 0
     good: int = 0
+    states: Sequence[LinkState] = ()
 
 
 def create_entry(actor: AppUser, vault: Vault, settings: Settings, value: Secret) -> Entry:
@@ -140,26 +142,26 @@ def restore_entry(actor: AppUser, entry: Entry) -> None:
 
 def listed(rows: Sequence[tuple[Entry, SyncChain | None]]) -> list[Listed]:
     """Passwords with their chains as rows of a table, in the order given; the number of statements is constant."""
-    counts = _link_counts([chain.id for _, chain in rows if chain])
-    return [_listed(entry, chain, *counts.get(chain.id if chain else "", (0, 0))) for entry, chain in rows]
+    from pwserver.services.sync.counts import is_done, link_states  # imported late: chains stand on entries
+
+    states = link_states(db.session, [chain.id for _, chain in rows if chain])
+    found = []
+    for entry, chain in rows:
+        shown = states.get(chain.id, []) if chain else []
+        status = Status(chain.status) if chain else unchained(entry.type)
+        detail = chain.status_detail if chain else ""
+        found.append(Listed(entry, chain, status, detail, len(shown), sum(map(is_done, shown)), shown))
+    return found
 
 
-def _listed(entry: Entry, chain: SyncChain | None, links: int = 0, good: int = 0) -> Listed:
-    if chain is None:
-        status = Status.NOT_SYNCED if type_of(entry.type).link_kind else Status.UNSYNCABLE
-        return Listed(entry, None, status, "")
-    return Listed(entry, chain, Status(chain.status), chain.status_detail, links, good)
+def unchained(entry_type: str) -> Status:
+    """The status of a password without a chain."""
+    return Status.NOT_SYNCED if type_of(entry_type).link_kind else Status.UNSYNCABLE
 
 
 def standing(entry: Entry) -> Listed:
     """How one entry stands: the same words as in its vault's table."""
     return listed([(entry, db.session.scalar(select(SyncChain).filter_by(entry_id=entry.id)))])[0]
-
-
-def _link_counts(chain_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    from pwserver.services.sync.counts import link_counts  # imported late: chains stand on entries
-
-    return link_counts(db.session, chain_ids)
 
 
 def trash(vault: Vault) -> list[Entry]:

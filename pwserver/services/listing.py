@@ -111,13 +111,21 @@ def page_of(vault_ids: Sequence[str], asked: Asked, user: AppUser | None = None)
     wanted = asked.statuses
     total = sum(number for status, number in counts.items() if wanted is None or status in wanted)
     number = min(max(1, asked.page), max(1, -(-total // PAGE)))
-    query = _matching(select(Entry, SyncChain).outerjoin(SyncChain), vault_ids, asked.find)
+    # Ids first: what is sorted to be skipped is then no more than the names.
+    query = _matching(select(Entry.id).outerjoin(SyncChain), vault_ids, asked.find)
     if wanted is not None:
         query = query.where(_RANK.in_([_ORDER.index(status) for status in wanted]))
     query = query.order_by(*_order(asked.sort)).limit(PAGE).offset((number - 1) * PAGE)
-    rows = listed([(entry, chain) for entry, chain in db.session.execute(query)])
+    rows = listed(_read(list(db.session.scalars(query))))
     stars = starred(user, [row.entry.id for row in rows]) if user else frozenset[str]()
     return Page(asked, rows, counts, total, number, starred=stars)
+
+
+def _read(entry_ids: Sequence[str]) -> list[tuple[Entry, SyncChain | None]]:
+    """Passwords with their chains, in the order of their ids."""
+    rows = db.session.execute(select(Entry, SyncChain).outerjoin(SyncChain).where(Entry.id.in_(entry_ids)))
+    by_id: dict[str, tuple[Entry, SyncChain | None]] = {entry.id: (entry, chain) for entry, chain in rows}
+    return [by_id[entry_id] for entry_id in entry_ids]
 
 
 def _matching(query: Select[*Row], vault_ids: Sequence[str], find: str) -> Select[*Row]:

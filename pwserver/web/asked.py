@@ -24,9 +24,9 @@ def asked(find: str) -> Asked:
     )
 
 
-def here_with(find: str, page: Page, **other: Any) -> str:
+def here_with(find: str, shown: Page, /, **other: Any) -> str:
     """This list with something else asked of it; every change but that of the page begins at its first page."""
-    parts: dict[str, Any] = {find: page.asked.find, "only": page.asked.only, "sort": page.asked.sort} | other
+    parts: dict[str, Any] = {find: shown.asked.find, "only": shown.asked.only, "sort": shown.asked.sort} | other
     named = {name: value for name, value in parts.items() if value and (name, value) != ("page", 1)}
     return url_for(request.endpoint or "", **(request.view_args or {}), **named)
 

@@ -13,6 +13,7 @@ from pwserver.core.states import LINK, STATUS, LinkState, Row, Status
 from pwserver.services import vaults
 from pwserver.web import load
 from pwserver.web.session import maybe_me
+from pwserver.web.undo import take_undos
 
 
 def url_exists(endpoint: str) -> bool:
@@ -72,7 +73,7 @@ def init_app(app: Flask) -> None:
         url_exists=url_exists, may=load.may, status_row=status_row, link_row=link_row, STATUS=STATUS, LINK=LINK
     )
     app.jinja_env.filters.update(when=when, initials=initials, coloured=coloured)
-    app.jinja_env.globals.update(account=account, type_of=type_of)
+    app.jinja_env.globals.update(account=account, type_of=type_of, take_undos=take_undos)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
     @app.context_processor

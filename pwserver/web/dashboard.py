@@ -63,9 +63,17 @@ def _bars(counts: Sequence[tuple[Status, int]]) -> list[tuple[str, float, float,
 
 
 @blueprint.app_context_processor
-def issue_count() -> dict[str, Any]:
-    """Open Sync Issues of vaults I own, for the menu of every page."""
+def menu_counts() -> dict[str, Any]:
+    """For the menu of every page: open Sync Issues of vaults I own, runs that I may see, agents that wait for me."""
     user = maybe_me()
-    by_vault = views.count_issues(user) if user is not None and not session.get("one_time") else {}
+    if user is None or session.get("one_time"):
+        return {"issues": 0, "issues_loud": 0, "menu_issues": {}, "menu_running": 0, "menu_pending": 0}
+    by_vault = views.count_issues(user)
     total, loud = (sum(numbers[at] for numbers in by_vault.values()) for at in (0, 1))
-    return {"issues": total, "issues_loud": loud, "menu_issues": by_vault}
+    return {
+        "issues": total,
+        "issues_loud": loud,
+        "menu_issues": by_vault,
+        "menu_running": views.count_running(user),
+        "menu_pending": len(views.pending_agents()) if user.org_admin else 0,
+    }

@@ -21,6 +21,7 @@ from pwserver.web.forms.host_key import fetch_host_key, wants_host_key
 from pwserver.web.guard import on_entry, on_trashed, on_vault, signed_in
 from pwserver.web.htmx import go, wants_fragment
 from pwserver.web.session import me
+from pwserver.web.undo import offer_undo
 
 blueprint = Blueprint("entries", __name__)
 
@@ -209,7 +210,7 @@ def confirm_trash(entry: Entry) -> ResponseReturnValue:
 def trash(entry: Entry) -> ResponseReturnValue:
     vault_id, name = entry.vault_id, entry.name
     entries.trash_entry(me(), entry, row_version=number_of("row_version"))
-    flash(f"{name} is in the trash.")
+    offer_undo(f"{name} is in the trash.", url_for("entries.restore", entry_id=entry.id))
     return go(url_for("vaults.show", vault_id=vault_id))
 
 

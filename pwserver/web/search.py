@@ -19,7 +19,8 @@ blueprint = Blueprint("search", __name__)
 @signed_in
 def show() -> ResponseReturnValue:
     found = service.search(me(), asked("q"))
-    return render_template("search/_found.html" if wants_fragment() else "search/show.html", found=found)
+    template = "search/_found.html" if wants_fragment() else "search/show.html"
+    return render_template(template, found=found, swapped=wants_fragment())
 
 
 @blueprint.app_template_filter("marked")

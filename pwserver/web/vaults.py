@@ -15,6 +15,7 @@ from pwserver.web.forms import Form
 from pwserver.web.guard import on_vault, signed_in
 from pwserver.web.htmx import go, wants_fragment
 from pwserver.web.session import me
+from pwserver.web.undo import offer_undo
 
 blueprint = Blueprint("vaults", __name__, url_prefix="/vaults")
 
@@ -45,7 +46,7 @@ def show(vault: Vault) -> ResponseReturnValue:
     page = page_of([vault.id], asked("find"), me())
     owners = [user.name for user, right in vaults.members(vault) if right == Right.OWNER]
     template = "vaults/_passwords.html" if wants_fragment() else "vaults/show.html"
-    return render_template(template, vault=vault, page=page, owners=owners)
+    return render_template(template, vault=vault, page=page, owners=owners, swapped=wants_fragment())
 
 
 @blueprint.route("/<vault_id>/rename", methods=["GET", "POST"])
@@ -107,12 +108,17 @@ def set_member(vault: Vault, user_id: str) -> ResponseReturnValue:
 @on_vault("owner")
 def remove_member(vault: Vault, user_id: str) -> ResponseReturnValue:
     myself = user_id == me().id
+    before = next(((user, right) for user, right in vaults.members(vault) if user.id == user_id), None)
     try:
         vaults.remove_member(me(), vault, user_id)
     except Invalid as error:
         form = Form.of(email="", right="read")
         form.errors[""] = error.user_message
         return _members(vault, form, 422)
+    if before and not myself:
+        user, right = before
+        back = url_for("vaults.add_member", vault_id=vault.id)
+        offer_undo(f"{user.name} is no member any more.", back, email=user.email, right=str(right))
     return go(url_for("vaults.index") if myself else url_for("vaults.members", vault_id=vault.id))
 
 

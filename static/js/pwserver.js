@@ -41,7 +41,7 @@
 
   const set = (root) => {
     times(root);
-    root.querySelectorAll("[data-peek], [data-copy-from]").forEach((one) => { one.hidden = false; });
+    root.querySelectorAll("[data-peek], [data-copy-from], [data-close-toast]").forEach((one) => { one.hidden = false; });
     const panels = root.matches?.("[data-hide-after]") ? [root] : root.querySelectorAll("[data-hide-after]");
     panels.forEach((panel) => {
       if (panel.dataset.timed) return;
@@ -81,15 +81,24 @@
   document.addEventListener("keydown", (event) => {
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
-    const search = document.querySelector("input[type=search]");
-    if (search) { event.preventDefault(); search.focus(); }
+    /* The search of the frame; where the menu is folded away, the one of the page. */
+    const seen = [...document.querySelectorAll("input[type=search]")].filter((one) => one.checkVisibility({ visibilityProperty: true }));
+    const search = seen.find((one) => "slash" in one.dataset) ?? seen[0];
+    if (search) { event.preventDefault(); search.focus(); search.select(); }
   });
+
+  /* A toast stays until it is closed: it is there to undo something, and nobody should have to hurry. */
+  document.addEventListener("click", (event) => event.target.closest?.("[data-close-toast]")?.closest(".toast").remove());
+
+  /* What is folded on the screen is whole on paper. */
+  let folded = [];
+  addEventListener("beforeprint", () => { folded = [...document.querySelectorAll(".pw-fold details:not([open])")]; folded.forEach((one) => { one.open = true; }); });
+  addEventListener("afterprint", () => { folded.forEach((one) => { one.open = false; }); folded = []; });
 
   document.addEventListener("htmx:load", (event) => set(event.detail.elt));
   document.addEventListener("htmx:sendError", () => say("The server does not answer. Nothing was sent."));
   document.addEventListener("DOMContentLoaded", () => {
     set(document);
-    const zone = document.getElementById("zone");
-    if (zone) zone.textContent = `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}.`;
+    document.querySelectorAll("[data-zone]").forEach((one) => { one.textContent = `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}.`; });
   });
 })();

@@ -374,8 +374,10 @@ def test_in_sync_while_the_pending_value_is_somewhere(synced: Play, lying: None)
     gone = db.session.scalar(select(EntryVersion.id).filter_by(id=pending))
     broken(
         "INSERT INTO sync_link (id, chain_id, position, kind, settings, settings_rev, is_account, reset_allowed,"
-        " machine, active, state, reason, reason_text, reason_code, tries, restart_pending, holds_version_id)"
-        " SELECT 'gone', chain_id, 1, kind, settings, 1, 1, 0, machine, 0, state, '', '', '', 0, 0, ? FROM sync_link"
+        " machine, active, state, reason, reason_text, reason_code, tries, restart_pending, find_text,"
+        " holds_version_id)"
+        " SELECT 'gone', chain_id, 1, kind, settings, 1, 1, 0, machine, 0, state, '', '', '', 0, 0, find_text, ?"
+        " FROM sync_link"
         " WHERE machine = 'LAB-03'",
         gone,
     )

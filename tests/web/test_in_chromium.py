@@ -20,7 +20,6 @@ from tests.web import scenes
 from tests.web.things import add_everything
 
 sync_api = pytest.importorskip("playwright.sync_api")
-Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
 
 CHROMIUM = os.environ.get("PWSERVER_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -169,7 +168,6 @@ def test_times_are_in_the_viewers_zone(chromium: Any, live: str, ids: dict[str, 
     here.context.close()
 
 
-LOOKS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390), ("light", 320)]
 WALK = [
     "/sign-in",
     "/vaults",
@@ -197,28 +195,6 @@ WALK = [
     "/passwords/{entry_id}/history",
     "/passwords/{entry_id}/links/new",
 ]
-
-
-@pytest.mark.parametrize(("scheme", "width"), LOOKS)
-def test_every_page_is_accessible_and_fits(chromium: Any, app: Flask, live: str, scheme: str, width: int) -> None:
-    ids = add_everything(app)
-    with app.app_context():
-        from pwserver.services import users
-        from tests.conftest import Cast
-
-        users.set_org_admin(None, Cast().olivia, True)
-    here = Page(chromium, live, color_scheme=scheme, viewport={"width": width, "height": 900})
-    axe = Axe()
-    wrong: list[str] = []
-    for path in WALK:
-        page = here.open(path.format(**ids))
-        found = axe.run(page).response["violations"]
-        wrong += [f"{path}: {one['id']} at {one['nodes'][0]['html'][:100]}" for one in found]
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            wrong.append(f"{path} scrolls sideways")
-    assert wrong == []
-    assert here.complaints == []
-    here.context.close()
 
 
 @pytest.mark.breaks_invariants
@@ -253,4 +229,69 @@ def test_on_a_phone_a_fold_of_a_long_chain_is_as_high_as_its_words(chromium: Any
     page = here.open(f"/passwords/{entry_id}/synchronization")
     assert page.locator(".pw-fold summary .pw-no").first.is_hidden()
     assert page.locator(".pw-fold summary").first.bounding_box()["height"] < 90
+    here.context.close()
+
+
+def test_the_search_is_reached_by_a_key_and_finds_while_one_types(
+    chromium: Any, live: str, ids: dict[str, str]
+) -> None:
+    here = Page(chromium, live)
+    page = here.open("/vaults")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "q"
+    page.keyboard.type("lab-01")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#found mark")
+    page.fill("#qq", "")
+    page.locator("#qq").press_sequentially("administrator")
+    page.wait_for_selector("#found mark:has-text('Administrator')")
+    page.wait_for_function("document.getElementById('say').textContent === '1 password found.'")
+    assert page.evaluate("document.activeElement.id") == "qq", "the swap took the focus away"
+    page.keyboard.type("/")
+    assert page.input_value("#qq") == "administrator/", "a slash that is typed is a slash"
+    assert here.complaints == []
+    here.context.close()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_password_is_starred_by_keyboard(chromium: Any, live: str, ids: dict[str, str], script: bool) -> None:
+    here = Page(chromium, live, java_script_enabled=script)
+    page = here.open(f"/passwords/{ids['entry_id']}")
+    page.focus("#star-button")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#star-button[aria-pressed=true]")
+    if script:
+        assert page.evaluate("document.activeElement.id") == "star-button", "the swap took the focus away"
+        assert "is a favourite now" in page.inner_text("#say")
+    page = here.open("/")
+    assert "Lab Administrator" in page.inner_text("section[aria-labelledby=h-favourites]")
+    here.context.close()
+
+
+def test_a_password_is_copied_from_its_row(chromium: Any, live: str, ids: dict[str, str]) -> None:
+    here = Page(chromium, live, permissions=["clipboard-read", "clipboard-write"])
+    page = here.open(f"/vaults/{ids['vault_id']}")
+    page.click("button[aria-label='Copy the password Lab Administrator']")
+    page.wait_for_selector("[data-copied]:not([hidden])")
+    assert page.evaluate("navigator.clipboard.readText()") == VALUE
+    assert here.complaints == []
+    here.context.close()
+
+
+@pytest.mark.breaks_invariants
+def test_what_is_folded_or_dark_on_the_screen_is_whole_and_light_on_paper(chromium: Any, app: Flask, live: str) -> None:
+    with app.app_context():
+        entry_id = scenes.chain([f"LAB-{number:02}" for number in range(2, 16)]).id
+    here = Page(chromium, live, color_scheme="dark", timezone_id="Asia/Tokyo")
+    page = here.open(f"/passwords/{entry_id}/synchronization")
+    assert page.locator("#chain .pw-link:has-text('LAB-09')").is_hidden()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.locator("#chain .pw-link:has-text('LAB-09')").is_visible()
+    assert page.locator(".pw-printed").inner_text().endswith("Times are in Asia/Tokyo.")
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
+    assert page.locator(".pw-side").is_hidden()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.emulate_media(media="screen")
+    assert page.locator("#chain .pw-link:has-text('LAB-09')").is_hidden()
     here.context.close()

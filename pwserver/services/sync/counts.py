@@ -58,29 +58,47 @@ def goal_of(session: Session, chain_id: str, active: SyncRun | None) -> str | No
     return goals_of(session, [chain_id], {chain_id: active} if active else {})[chain_id]
 
 
-def link_counts(session: Session, chain_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """By chain: its active links, and those done: they hold what the chain is on its way to and nothing is open, or
-    Windows manages them. A good state alone does not count: it may be about the version before."""
+def shown_state(state: str, *, step: str | None, maybe: bool, holds_goal: bool) -> LinkState:
+    """A link's stored state as it is shown: at work while an attempt is open (``step``: of that attempt), and waiting
+    while it holds another version than it is to hold, however well that was proved."""
+    if step is not None and step != "probe":
+        return LinkState.TESTING if step in ("test", "prove") else LinkState.CHANGING
+    if maybe and state in (*GOOD, LinkState.WAITING):
+        return LinkState.UNKNOWN
+    return LinkState.WAITING if state in GOOD and not holds_goal else LinkState(state)
+
+
+def link_states(session: Session, chain_ids: Sequence[str]) -> dict[str, list[LinkState]]:
+    """By chain: the shown states of its active links, in their order."""
     rows = session.execute(
-        select(SyncLink.id, SyncLink.chain_id, SyncLink.state, SyncLink.holds_version_id).where(
-            SyncLink.chain_id.in_(chain_ids), SyncLink.active
-        )
+        select(SyncLink.id, SyncLink.chain_id, SyncLink.state, SyncLink.holds_version_id)
+        .where(SyncLink.chain_id.in_(chain_ids), SyncLink.active)
+        .order_by(SyncLink.position, SyncLink.id)
     ).all()
     ids = [row[0] for row in rows]
     maybe = set(session.scalars(select(LinkMaybe.link_id).where(LinkMaybe.link_id.in_(ids))))
-    at_work = set(
-        session.scalars(
-            select(LinkAttempt.link_id)
+    steps: dict[str, str] = dict(
+        session.execute(
+            select(LinkAttempt.link_id, LinkAttempt.step)
             .join(SyncRun, SyncRun.id == LinkAttempt.run_id)
-            .where(LinkAttempt.link_id.in_(ids), LinkAttempt.outcome.is_(None), LinkAttempt.step != "probe")
-            .where(SyncRun.state == "running")
-        )
+            .where(LinkAttempt.link_id.in_(ids), LinkAttempt.outcome.is_(None), SyncRun.state == "running")
+        ).all()
     )
     goals = goals_of(session, chain_ids, runs_to_show(session, chain_ids))
-    found: dict[str, tuple[int, int]] = {}
+    found: dict[str, list[LinkState]] = {}
     for link, chain, state, holds in rows:
-        links, done = found.get(chain, (0, 0))
-        good = state in GOOD and holds == goals[chain] and link not in maybe
-        good = (good or state == LinkState.MANAGED) and link not in at_work
-        found[chain] = (links + 1, done + good)
+        shown = shown_state(state, step=steps.get(link), maybe=link in maybe, holds_goal=holds == goals[chain])
+        found.setdefault(chain, []).append(shown)
     return found
+
+
+def is_done(state: LinkState) -> bool:
+    """It needs nothing more: it holds what the chain is on its way to and nothing is open, or Windows manages it."""
+    return state in GOOD or state == LinkState.MANAGED
+
+
+def link_counts(session: Session, chain_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """By chain: its active links, and those done. A good state alone does not count: it may be about the version
+    before."""
+    states = link_states(session, chain_ids)
+    return {chain: (len(shown), sum(map(is_done, shown))) for chain, shown in states.items()}

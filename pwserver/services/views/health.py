@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from pwserver.core.passwords import type_of
 from pwserver.core.states import STATUS, Status
 from pwserver.extensions import db
 from pwserver.models import Entry, SyncChain, Vault
+from pwserver.services.entries import unchained
 from pwserver.services.views.said import listed
 
 Counts = Sequence[tuple[Status, int]]
@@ -53,6 +53,5 @@ def read_health(vault_ids: Sequence[str]) -> list[VaultHealth]:
     for vault_id, name, kind, status, number in rows:
         names[vault_id] = name
         counts = found.setdefault(vault_id, dict.fromkeys(STATUS, 0))
-        unchained = Status.NOT_SYNCED if type_of(kind).link_kind else Status.UNSYNCABLE
-        counts[Status(status) if status else unchained] += number
+        counts[Status(status) if status else unchained(kind)] += number
     return [VaultHealth(vault_id, names[vault_id], list(counts.items())) for vault_id, counts in found.items()]

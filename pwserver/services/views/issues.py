@@ -192,6 +192,25 @@ def count_issues(user: AppUser) -> dict[str, tuple[int, int]]:
     return {vault_id: (int(total), int(loud)) for vault_id, total, loud in db.session.execute(query)}
 
 
+def count_running(user: AppUser) -> int:
+    """Runs at work in vaults I may see, for the menu."""
+    query = (
+        select(func.count())
+        .select_from(SyncRun)
+        .join(SyncChain, SyncChain.id == SyncRun.chain_id)
+        .join(Entry, Entry.id == SyncChain.entry_id)
+        .join(Vault, Vault.id == Entry.vault_id)
+        .join(Membership, Membership.vault_id == Entry.vault_id)
+        .where(
+            SyncRun.state == "running",
+            Entry.deleted_at.is_(None),
+            Vault.deleted_at.is_(None),
+            Membership.user_id == user.id,
+        )
+    )
+    return db.session.scalar(query) or 0
+
+
 def read_dashboard(user: AppUser) -> DashboardView:
     """The task list of an owner, what is running now, and how the passwords stand."""
     mine, seen = owned_vaults(user), visible_vaults(user)
@@ -214,9 +233,9 @@ def read_dashboard(user: AppUser) -> DashboardView:
     )
 
 
-MOST_TASKS = 20
+MOST_TASKS = 10
 """Tasks of one kind that the Dashboard spells out; a list of passwords has the others."""
-MOST_RUNNING = 10
+MOST_RUNNING = 5
 
 
 def _issue_tasks(vault_ids: Sequence[str]) -> tuple[list[Task], int]:

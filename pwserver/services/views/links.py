@@ -14,6 +14,7 @@ from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.reasons import reason
 from pwserver.core.states import LINK, LinkState, Row
 from pwserver.models import LinkAttempt, SyncLink
+from pwserver.services.sync import counts
 from pwserver.services.sync.counts import GOOD
 from pwserver.services.sync.preview import CHANGED_OUTSIDE
 from pwserver.services.sync.requeue import OUR_LOGIN
@@ -103,7 +104,7 @@ class LinkView:
     @property
     def done(self) -> bool:
         """It needs nothing more: in sync, updated, or Windows manages it itself."""
-        return self.good or self.state == LinkState.MANAGED
+        return counts.is_done(self.state)
 
 
 def who_of(link: SyncLink) -> str:
@@ -158,17 +159,14 @@ def link_view(link: SyncLink, around: Around) -> LinkView:
 
 
 def shown_state(link: SyncLink, around: Around) -> LinkState:
-    """The stored state, but: at work while an attempt is open, and waiting while it holds another version than it is
-    to hold, however well that was proved."""
+    """:func:`counts.shown_state` of a row."""
     attempt = around.open.get(link.id)
-    if attempt is not None and attempt.step != "probe":
-        return LinkState.TESTING if attempt.step in ("test", "prove") else LinkState.CHANGING
-    state = LinkState(link.state)
-    if link.id in around.maybe and state in (*GOOD, LinkState.WAITING):
-        return LinkState.UNKNOWN
-    if state in GOOD and link.holds_version_id != around.goal:
-        return LinkState.WAITING
-    return state
+    return counts.shown_state(
+        link.state,
+        step=attempt.step if attempt is not None else None,
+        maybe=link.id in around.maybe,
+        holds_goal=link.holds_version_id == around.goal,
+    )
 
 
 def evidence(link: SyncLink, state: LinkState, around: Around) -> Said:
