@@ -36,8 +36,9 @@ def measure(folder: Path, *, links: int = 50, slow_ms: int = 20, rounds: int = 3
     with running(folder, plan) as here:
         here.lab("fault", machine=defaults.AGENT, word=f"slow:{slow_ms}")
         bare = Bare(here)
+        loops = {"product": lambda: change(here), "run_ps": bare.run_ps, "reused_shell": bare.reused}
         for number in range(rounds):
-            for name, work in (("product", lambda: change(here)), ("run_ps", bare.run_ps), ("reused_shell", bare.reused)):
+            for name, work in loops.items():
                 since = time.time()
                 took[name].append(timed(work))
                 if name in gaps:

@@ -202,12 +202,12 @@ def _told(
         "logons_unchanged": sum(logons[name] for name in quiet),
         "wrong_unchanged": sum(wrong.values()) - sum(wrong[f"{name}\\{ADMINISTRATOR}"] for name in disturbed),
         "wrong_most": max((wrong[f"{name}\\{ADMINISTRATOR}"] for name in disturbed), default=0),
-        "incidents_others": len(incidents - {links[name].chain_id for name in machines["changed"] | machines["restored"]}),
+        "incidents_others": len(incidents - {links[name].chain_id for name in disturbed - machines["off"]}),
         "asked_twice": sum(asked[link.id] != 1 for link in left),
         "tested_twice": sum(runs[chain_id] != 1 for chain_id in set(chains) - touched),
         "due_hours": _hours(due, began),
         "due_again": sum(
-            again is not None and again > day.clock.moment for again in db.session.scalars(select(SyncChain.next_test_at))
+            each is not None and each > day.clock.moment for each in db.session.scalars(select(SyncChain.next_test_at))
         ),
         "written": day.network.hash() != whole,
         "violations": [str(each) for each in sync.check()],
