@@ -5,7 +5,7 @@ PYTEST := $(VENV)/python -m pytest
 SLOW := not engine and not sshd and not browser and not sweep
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-quick lint develop lock clean sweep leaks scripts story
+.PHONY: help demo run test test-quick lint develop lock clean sweep leaks scripts story bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ scripts: develop ## every script in a PowerShell engine (PWSERVER_LAB_POWERSHELL
 
 story: develop ## the whole story over HTTP, from signing in to a stale service; prints one JSON object
 	@$(VENV)/python -m tests.story
+
+bench: develop ## how long things take, beside what they must take (bench/README.md); prints one JSON object
+	@$(VENV)/python -m bench
 
 develop: # the environment with what tests and checks need
 	@$(PYTHON) app.py --prepare-develop

@@ -91,7 +91,7 @@ def between_links(here: Instance, since: float, links: int, slow_ms: int) -> lis
     log = [at for at, machine in here.lab("requests", since=since)["log"] if machine == defaults.AGENT]
     # Logging in and opening the shell come before, closing it after: what is between is four requests for each link.
     first = len(log) - 1 - PER_LINK * links
-    firsts = log[first :: PER_LINK][:links]
+    firsts = log[first::PER_LINK][:links]
     lasts = log[first + PER_LINK - 1 :: PER_LINK][:links]
     return [(after - before) * 1000 - slow_ms for before, after in zip(lasts, firsts[1:], strict=False)]
 
