@@ -179,7 +179,7 @@ def _told(
     chains = {link.chain_id: link for link in left}
     touched = {links[name].chain_id for name in disturbed}
     quiet = [f"{link.machine}\\{ADMINISTRATOR}" for link in left]
-    status = dict(db.session.execute(select(SyncChain.id, SyncChain.status)).tuples().all())
+    status = {row.id: row.status for row in db.session.execute(select(SyncChain.id, SyncChain.status))}
     incidents = set(db.session.scalars(select(Incident.chain_id)))
     asked, runs = _asked(began), _runs(began)
     return {
@@ -235,12 +235,12 @@ def _found(
 
 def _asked(since: datetime) -> Counter[str]:
     query = select(LinkAttempt.link_id, func.count()).where(LinkAttempt.intent_at > since).group_by(LinkAttempt.link_id)
-    return Counter(dict(db.session.execute(query).tuples().all()))
+    return Counter({key: count for key, count in db.session.execute(query)})
 
 
 def _runs(since: datetime) -> Counter[str]:
     query = select(SyncRun.chain_id, func.count()).where(SyncRun.requested_at > since).group_by(SyncRun.chain_id)
-    return Counter(dict(db.session.execute(query).tuples().all()))
+    return Counter({key: count for key, count in db.session.execute(query)})
 
 
 def _hours(due: list[datetime], began: datetime) -> dict[str, int]:
