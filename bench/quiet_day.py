@@ -34,8 +34,6 @@ START = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 DAY, STEP = timedelta(hours=24), timedelta(minutes=1)
 CHANGED, RESTORED, OFF = range(10), range(10, 13), range(13, 18)
 """The chains to whose machines something happens; one machine each, by turns Default Sync's and another."""
-SNAPSHOT = 2
-"""Attempts a day and link that the restored ones may cost: reading, then one logon."""
 
 
 @dataclass
@@ -83,7 +81,7 @@ class Day:
 
 
 def play(folder: Path, passwords: int, links: int, *, wired: bool = True, in_memory: bool = False) -> dict[str, Any]:
-    """Plays the day and tells what was found. Every second chain goes over the wire with ``wired``: see ``share``."""
+    """Plays the day and tells what was found. With ``wired`` every tenth chain goes over the wire."""
     plan = Plan(passwords, links, (WIRED, *[STRAIGHT] * (SHARE - 1))) if wired else Plan(passwords, links, (STRAIGHT,))
     clock = Clock()
     network = CountingNetwork(plan.network(clock().timestamp()), clock=clock)
@@ -145,8 +143,7 @@ def _change(day: Day, chain: int) -> None:
 
 
 def _outside(day: Day, before: dict[int, tuple[str, float | None]]) -> None:
-    """Ten hours after the proofs, as far as stamps tell: somebody sets passwords, snapshots are put back, machines are
-    switched off."""
+    """Right after the proofs: somebody sets passwords, snapshots are put back, machines are switched off."""
     for chain in CHANGED:
         day.clock.moment += timedelta(seconds=10)
         truth.set_password(day.network, day.machine(chain), ADMINISTRATOR, f"By-hand-{chain:04}-value")
@@ -235,12 +232,12 @@ def _found(
 
 def _asked(since: datetime) -> Counter[str]:
     query = select(LinkAttempt.link_id, func.count()).where(LinkAttempt.intent_at > since).group_by(LinkAttempt.link_id)
-    return Counter({key: count for key, count in db.session.execute(query)})
+    return Counter({row[0]: row[1] for row in db.session.execute(query)})
 
 
 def _runs(since: datetime) -> Counter[str]:
     query = select(SyncRun.chain_id, func.count()).where(SyncRun.requested_at > since).group_by(SyncRun.chain_id)
-    return Counter({key: count for key, count in db.session.execute(query)})
+    return Counter({row[0]: row[1] for row in db.session.execute(query)})
 
 
 def _hours(due: list[datetime], began: datetime) -> dict[str, int]:

@@ -40,6 +40,12 @@ def test_a_part_tells_what_it_measured(part: str) -> None:
         assert all(isinstance(value, (int, float)) and 0 < value < 100_000 for value in values), (key, told[key])
 
 
+def test_the_quiet_day_is_a_part() -> None:
+    told = run(["quiet"], SIZES)["quiet_day"]
+    assert told["violations"] == []
+    assert told["proved_within_a_day"] == told["unchanged"] == 2
+
+
 def test_an_unknown_part_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["everything"]) == 2
     assert capsys.readouterr().out == ""

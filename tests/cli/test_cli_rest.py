@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import base64
 import json
 import os
@@ -35,6 +36,7 @@ SEEN = ("entry", "run_id", "name", "email", "machine", "account", "word", "path"
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
+    importlib.import_module("pwserver.cli.sync_due")  # it adds to the group of sync
     for module in ("sync", "entry", "agent", "user", "lab"):
         group = getattr(cli, module).group if hasattr(cli, module) else None
         if group is None:
