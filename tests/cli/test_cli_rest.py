@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import base64
+import importlib
 import json
 import os
 import pty
@@ -31,7 +31,7 @@ AGENT = {
     "name", "transport", "machine", "host", "port", "fingerprint", "state", "health", "health_text", "machines",
     "passwords", "last_contact_at",
 }  # fmt: skip
-SEEN = ("entry", "run_id", "name", "email", "machine", "account", "word", "path", "wait", "numbers", "version")
+SEEN = ("at", "entry", "run_id", "name", "email", "machine", "account", "word", "path", "wait", "numbers", "version")
 """Every argument and option that takes a value. None of them is a secret: a new one has to be thought about here."""
 
 
