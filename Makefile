@@ -5,7 +5,7 @@ PYTEST := $(VENV)/python -m pytest
 SLOW := not engine and not sshd and not browser and not sweep
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-quick lint develop lock clean sweep leaks scripts shots story
+.PHONY: help demo run test test-quick lint develop lock clean sweep leaks scripts shots story bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ story: develop ## the whole story in Chromium, from signing in to a stale servic
 
 shots: develop ## every page, wide and narrow, light and dark, into build/shots; axe looks at each
 	@$(PYTEST) tests/web/test_every_page.py
+
+bench: develop ## how long things take, beside what they must take (bench/README.md); prints one JSON object
+	@$(VENV)/python -m bench
 
 develop: # the environment with what tests and checks need
 	@$(PYTHON) app.py --prepare-develop

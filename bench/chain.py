@@ -36,8 +36,9 @@ def measure(folder: Path, *, links: int = 50, slow_ms: int = 20, rounds: int = 3
     with running(folder, plan) as here:
         here.lab("fault", machine=defaults.AGENT, word=f"slow:{slow_ms}")
         bare = Bare(here)
+        loops = {"product": lambda: change(here), "run_ps": bare.run_ps, "reused_shell": bare.reused}
         for number in range(rounds):
-            for name, work in (("product", lambda: change(here)), ("run_ps", bare.run_ps), ("reused_shell", bare.reused)):
+            for name, work in loops.items():
                 since = time.time()
                 took[name].append(timed(work))
                 if name in gaps:
@@ -90,7 +91,7 @@ def between_links(here: Instance, since: float, links: int, slow_ms: int) -> lis
     log = [at for at, machine in here.lab("requests", since=since)["log"] if machine == defaults.AGENT]
     # Logging in and opening the shell come before, closing it after: what is between is four requests for each link.
     first = len(log) - 1 - PER_LINK * links
-    firsts = log[first :: PER_LINK][:links]
+    firsts = log[first::PER_LINK][:links]
     lasts = log[first + PER_LINK - 1 :: PER_LINK][:links]
     return [(after - before) * 1000 - slow_ms for before, after in zip(lasts, firsts[1:], strict=False)]
 

@@ -34,8 +34,6 @@ START = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 DAY, STEP = timedelta(hours=24), timedelta(minutes=1)
 CHANGED, RESTORED, OFF = range(10), range(10, 13), range(13, 18)
 """The chains to whose machines something happens; one machine each, by turns Default Sync's and another."""
-SNAPSHOT = 2
-"""Attempts a day and link that the restored ones may cost: reading, then one logon."""
 
 
 @dataclass
@@ -83,7 +81,7 @@ class Day:
 
 
 def play(folder: Path, passwords: int, links: int, *, wired: bool = True, in_memory: bool = False) -> dict[str, Any]:
-    """Plays the day and tells what was found. Every second chain goes over the wire with ``wired``: see ``share``."""
+    """Plays the day and tells what was found. With ``wired`` every tenth chain goes over the wire."""
     plan = Plan(passwords, links, (WIRED, *[STRAIGHT] * (SHARE - 1))) if wired else Plan(passwords, links, (STRAIGHT,))
     clock = Clock()
     network = CountingNetwork(plan.network(clock().timestamp()), clock=clock)
@@ -145,8 +143,7 @@ def _change(day: Day, chain: int) -> None:
 
 
 def _outside(day: Day, before: dict[int, tuple[str, float | None]]) -> None:
-    """Ten hours after the proofs, as far as stamps tell: somebody sets passwords, snapshots are put back, machines are
-    switched off."""
+    """Right after the proofs: somebody sets passwords, snapshots are put back, machines are switched off."""
     for chain in CHANGED:
         day.clock.moment += timedelta(seconds=10)
         truth.set_password(day.network, day.machine(chain), ADMINISTRATOR, f"By-hand-{chain:04}-value")
@@ -179,7 +176,7 @@ def _told(
     chains = {link.chain_id: link for link in left}
     touched = {links[name].chain_id for name in disturbed}
     quiet = [f"{link.machine}\\{ADMINISTRATOR}" for link in left]
-    status = dict(db.session.execute(select(SyncChain.id, SyncChain.status)).tuples().all())
+    status = {row.id: row.status for row in db.session.execute(select(SyncChain.id, SyncChain.status))}
     incidents = set(db.session.scalars(select(Incident.chain_id)))
     asked, runs = _asked(began), _runs(began)
     return {
@@ -202,12 +199,12 @@ def _told(
         "logons_unchanged": sum(logons[name] for name in quiet),
         "wrong_unchanged": sum(wrong.values()) - sum(wrong[f"{name}\\{ADMINISTRATOR}"] for name in disturbed),
         "wrong_most": max((wrong[f"{name}\\{ADMINISTRATOR}"] for name in disturbed), default=0),
-        "incidents_others": len(incidents - {links[name].chain_id for name in machines["changed"] | machines["restored"]}),
+        "incidents_others": len(incidents - {links[name].chain_id for name in disturbed - machines["off"]}),
         "asked_twice": sum(asked[link.id] != 1 for link in left),
         "tested_twice": sum(runs[chain_id] != 1 for chain_id in set(chains) - touched),
         "due_hours": _hours(due, began),
         "due_again": sum(
-            again is not None and again > day.clock.moment for again in db.session.scalars(select(SyncChain.next_test_at))
+            each is not None and each > day.clock.moment for each in db.session.scalars(select(SyncChain.next_test_at))
         ),
         "written": day.network.hash() != whole,
         "violations": [str(each) for each in sync.check()],
@@ -235,12 +232,12 @@ def _found(
 
 def _asked(since: datetime) -> Counter[str]:
     query = select(LinkAttempt.link_id, func.count()).where(LinkAttempt.intent_at > since).group_by(LinkAttempt.link_id)
-    return Counter(dict(db.session.execute(query).tuples().all()))
+    return Counter({row[0]: row[1] for row in db.session.execute(query)})
 
 
 def _runs(since: datetime) -> Counter[str]:
     query = select(SyncRun.chain_id, func.count()).where(SyncRun.requested_at > since).group_by(SyncRun.chain_id)
-    return Counter(dict(db.session.execute(query).tuples().all()))
+    return Counter({row[0]: row[1] for row in db.session.execute(query)})
 
 
 def _hours(due: list[datetime], began: datetime) -> dict[str, int]:

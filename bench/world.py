@@ -22,6 +22,7 @@ from pwserver.services import agent_test, agents, entries, firstrun, keys, sync,
 
 SEED = truth.DEFAULT_SEED
 EMAIL = "olivia@northfield.example"
+PASSWORD = "Olivia: correct horse battery"
 ADMINISTRATOR = "Administrator"
 LINKED_LOGIN = "lab-adm"
 
@@ -69,7 +70,7 @@ def furnish(plan: Plan, addresses: Mapping[str, Mapping[str, Any]]) -> list[str]
 
     Call it in an application context, with the lab's agents on the wire: each is tested once.
     """
-    olivia = firstrun.make_at_console(EMAIL, "Olivia Ortiz", Secret("Olivia: correct horse battery"))
+    olivia = firstrun.make_at_console(EMAIL, "Olivia Ortiz", Secret(PASSWORD))
     vault = vaults.create_vault(olivia, "Computer Lab")
     reach = [name for number in range(plan.passwords) for name in plan.machines(number)]
     made = {name: _agent(olivia, vault.id, name, addresses[name], reach).id for name in dict.fromkeys(plan.agents)}

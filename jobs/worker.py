@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10
 """A job whose horse, worker or host died is found again this soon. RQ's own default is minutes."""
+PRELOADED = ("jobs.sync",
+    "jobs.mail",
+    "pwserver.services.mail.letters", "pwserver.services.sync", "pwserver.services.sync.connect", "spnego._ntlm")
+"""What a run imports late, since pages and commands do without it; the last one even in the middle of a login."""
 STOP_SECONDS = 20
 """How long the link in hand may take after SIGTERM."""
 
@@ -123,10 +127,8 @@ def main(arguments: list[str]) -> int:
 
 def preload() -> None:
     """Imports what a run needs, so that a fork starts working at once."""
-    importlib.import_module("jobs.sync")
-    importlib.import_module("jobs.mail")
-    importlib.import_module("pwserver.services.mail.letters")
-    importlib.import_module("pwserver.services.sync")
+    for name in PRELOADED:
+        importlib.import_module(name)
 
 
 def _main_module() -> Any:

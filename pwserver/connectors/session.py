@@ -167,6 +167,7 @@ class _Shell:
 
     def finish(self, command: str) -> bool:
         """Tells the agent to forget the command. False when the shell should not be used again."""
+        self.deadline = min(self.deadline, time.monotonic() + self.timing.close_s)
         try:
             self._ask(lambda p: p.cleanup_command(self.shell_id, command))
         except Exception:
@@ -206,6 +207,7 @@ class AgentSession:
         self._shell: _Shell | None = None
         self._dead: tuple[str, str] | None = None
         self._lock = threading.Lock()
+        self._finishing: threading.Thread | None = None
 
     def __repr__(self) -> str:
         return f"AgentSession({self._address.machine})"
@@ -253,6 +255,7 @@ class AgentSession:
     def close(self) -> None:
         """Ends the shell on the agent and the connection. Never raises; may be called twice."""
         with self._lock:
+            self._await_finish()
             self._drop(politely=self._dead is None, deadline=time.monotonic() + self._timing.close_s)
 
     def _attempt(
@@ -264,9 +267,10 @@ class AgentSession:
         known: list[Secret],
     ) -> ConnectorError | contract.Answer:
         """One operation; errors are given back, not raised, so that no traceback leads into the frames below."""
+        deadline = time.monotonic() + call.deadline_s
+        self._await_finish()
         if self._dead is not None:
             return Blocked(self._dead[0], text=self._dead[1])
-        deadline = time.monotonic() + call.deadline_s
         started = self._start(deadline)
         if isinstance(started, ConnectorError):
             return started
@@ -278,13 +282,28 @@ class AgentSession:
             failure = self._meaning(error, shell, operation.writes, costs)
             self._drop(politely=False)
             return failure
-        if not shell.finish(command):
-            self._drop(politely=False)
+        self._finish(shell, command)
         answer = _read(out, call.attempt, operation.name)
         if answer is not None:
             return answer
         kind = Unknown if operation.writes else Unreachable
         return kind("answer_foreign", code=f"exit {status}", text=_sentence(err, known), spent=costs)
+
+    def _finish(self, shell: _Shell, command: str) -> None:
+        """Has the agent forget the command, while whoever asked writes the answer down: nothing of it is lost when this
+        request hangs. The connection is that thread's alone until it ended."""
+
+        def finish() -> None:
+            if not shell.finish(command):
+                self._drop(politely=False)
+
+        self._finishing = threading.Thread(target=finish, name="finish", daemon=True)
+        self._finishing.start()
+
+    def _await_finish(self) -> None:
+        if self._finishing is not None:
+            self._finishing.join()  # it gives up after close_s
+            self._finishing = None
 
     def _start(self, deadline: float) -> ConnectorError | tuple[_Shell, str]:
         """A shell and a started command. A kept shell that turns out to be gone is replaced, once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import os
 import pty
@@ -32,13 +33,14 @@ AGENT = {
     "passwords", "last_contact_at",
 }  # fmt: skip
 SEEN = (
-    "entry", "run_id", "name", "email", "machine", "account", "word", "path", "wait", "numbers", "version", "acting",
+    "at", "entry", "run_id", "name", "email", "machine", "account", "word", "path", "wait", "numbers", "version", "acting",
     "kind", "settings", "whose", "linked", "number", "to", "link_id", "logins", "reason", "choice",
 )  # fmt: skip
 """Every argument and option that takes a value. None of them is a secret: a new one has to be thought about here."""
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
+    importlib.import_module("pwserver.cli.sync_due")  # it adds to the group of sync
     for module in ("sync", "entry", "agent", "user", "lab"):
         group = getattr(cli, module).group if hasattr(cli, module) else None
         if group is None:

@@ -12,7 +12,7 @@ import pytest
 from pwserver.connectors.base import Key, Unknown, Unreachable
 from pwserver.connectors.session import SessionTiming
 from pwserver.core.secrets import Secret
-from tests.lab_wire.kit import QUICK, Lab, ask, call, fails, reset
+from tests.lab_wire.kit import QUICK, Lab, ask, call, eventually, fails, reset
 
 NEW = Secret("Correct-Horse-9")
 ACCOUNT = {"user": "Administrator", "min_left": 2}
@@ -61,6 +61,7 @@ def test_a_machine_that_falls_silent_is_left_at_the_deadline(lab: Lab) -> None:
     """Not at the socket's own time-out, which is as long as the agent may hold a request back."""
     session, released = lab.session(timing=SessionTiming(operation_s=20)), threading.Event()
     ask(session, "identity")
+    eventually(lambda: lab.saw("Signal"), "the first command is ended")
     lab.network.sleep = lambda seconds: released.wait(seconds)
     lab.network.set_fault("LAB-01", "slow:30000")
     begin = time.monotonic()
@@ -140,3 +141,23 @@ def test_a_truncated_answer_and_one_to_another_attempt_do_not_count(lab: Lab) ->
 def test_a_machine_that_talks_without_end_is_stopped(lab: Lab) -> None:
     lab.mind = lambda *asked: (b"x" * 1_100_000, 0)
     fails(Unknown, "answer_foreign", lambda: reset(lab.session(timing=QUICK), NEW))
+
+
+def test_an_answer_does_not_wait_until_the_agent_has_forgotten_its_command(lab: Lab) -> None:
+    """It is written down at once; the next call waits for the end, and one that hangs costs the connection only."""
+    session, released, held = lab.session(timing=SessionTiming(close_s=0.5)), threading.Event(), threading.Event()
+
+    def interrupt(machine: str, action: str, moment: str) -> bool:
+        if action == "Signal" and moment == "before" and not released.is_set():
+            held.set()
+            released.wait(20)
+        return False
+
+    lab.wire.interrupt = interrupt
+    assert ask(session, "identity").stage == "done"
+    assert held.wait(10)
+    assert not lab.saw("Signal"), "its end is still under way"
+    assert ask(session, "identity").stage == "done", "on a new connection"
+    assert len(lab.saw("Create")) == 2
+    released.set()
+    session.close()

@@ -215,6 +215,7 @@ def test_an_earlier_call_does_not_count_as_handed_over(lab: Lab) -> None:
 def test_a_shell_that_the_machine_forgot_is_replaced(lab: Lab) -> None:
     session = lab.session()
     ask(session, "identity")
+    eventually(lambda: lab.saw("Signal"), "the first command is ended")
     lab.wire.shells["LAB-01"]._shells.clear()
     assert ask(session, "identity").stage == "done"
     assert lab.saw("Command", "Create") == [
