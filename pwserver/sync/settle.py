@@ -15,6 +15,7 @@ STAMP_MARGIN = timedelta(seconds=10)
 GRACE = timedelta(minutes=65)
 """Longer than a domain takes the password before, after a change: a start within it proves nothing (rule 37)."""
 
+GRACE_HOUR = "grace_hour"
 MANAGED = "managed_by_windows"
 ANOTHER = "holds_another"
 AT_ITS_TIME = frozenset({"may_change_at", "grace_hour_before_write"})
@@ -187,6 +188,9 @@ def after_test(link: Link, version: str, outcome: Outcome, now: datetime, timing
         return After(LinkState.UNREACHABLE, outcome.reason if again else GIVEN_UP, next_try_at=again)
     if outcome.answer == Answer.REFUSED:
         return After(link.state, outcome.reason)
+    if outcome.reason == GRACE_HOUR:
+        # somebody set a password, and both still open it: what was proved before is not known any more
+        return After(LinkState.WAITING, GRACE_HOUR, next_try_at=outcome.safe_at, forget_proof=True)
     return After(link.state, outcome.reason or "cannot_tell", next_try_at=outcome.safe_at)
 
 
