@@ -39,8 +39,8 @@ from pwserver.connectors.directory_facts import (
     read_account,
     sids_of,
 )
-from pwserver.connectors.domain import Directory, Settings
-from pwserver.connectors.ldap_line import Broken, LdapLine, escaped
+from pwserver.connectors.domain import Directory, Settings, Trust
+from pwserver.connectors.ldap_line import CONNECT_SECONDS, Broken, LdapLine, escaped
 from pwserver.connectors.pinning import LineError, NoAnswer, NoName, OtherCertificate
 from pwserver.connectors.security_descriptor import sid_text
 from pwserver.connectors.windows import not_here
@@ -335,6 +335,15 @@ def check(directory: Directory, linked: Credential, seconds: float) -> Evidence:
         raise trouble(error, trace.spent) from None
 
 
+def shows(host: str, port: int, trust: Trust) -> str:
+    """The host, when it shows a certificate that ``trust`` takes. No login is sent. Raises an answer of ``base``."""
+    try:
+        LdapLine(host, port, trust, time.monotonic() + 2 * CONNECT_SECONDS).close()
+    except LineError as error:
+        raise trouble(error, set()) from None
+    return host
+
+
 @contextmanager
 def at_pdc(directory: Directory, linked: Credential, trace: _Trace) -> Iterator[_At]:
     """A connection to the PDC emulator, logged on with ``linked``: by way of the first controller that answers."""
@@ -446,7 +455,8 @@ def notes(account: Account) -> str:
 
 def _quoted(value: Secret) -> bytes:
     """A password as ``unicodePwd`` takes it."""
-    return f'"{value.open()}"'.encode("utf-16-le")
+    quote = '"'.encode("utf-16-le")
+    return quote + value.open().encode("utf-16-le") + quote
 
 
 def _text(row: object, name: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pwserver.connectors.base import Answer, Blocked, Credential, Evidence, Key, Outcome, Unknown, ask
+from pwserver.connectors.domain import Directory
 from pwserver.core.errors import Forbidden, Invalid, Throttled
 from pwserver.core.reasons import reason
 from pwserver.core.states import Health
@@ -19,12 +20,16 @@ from pwserver.models import AppUser, SyncAgent, new_id
 from pwserver.services.agents import refresh_chains
 from pwserver.services.audit import record
 from pwserver.services.sync import accounts, answers, credentials, requeue
-from pwserver.services.sync.reach import open_version
+from pwserver.services.sync.reach import directory_of, open_version
 from pwserver.services.sync.status import timing
 from pwserver.services.sync.tries import BY_PERSON
 from pwserver.services.transaction import end_read, now, write
 from pwserver.sync.chain import NotNow
 
+OURS = frozenset({Key.LOGIN, Key.LINKED})
+"""A Windows machine is tested with its login, a directory with its linked credential."""
+SECONDS = 20.0
+"""For the test of a directory."""
 _OUR_WAY_IN = frozenset({"language_mode", "not_admin", "wrong_name", "new_machine", "is_dc"})
 
 
@@ -37,9 +42,17 @@ class Contact:
     pin: str
     machine: str
     machine_sid: str | None
+    directory: Directory | None = None
 
 
 Check = Callable[[Contact, Credential], Evidence]
+
+
+def can_be_tested(agent: SyncAgent) -> bool:
+    """Whether it has what a test logs on with."""
+    return bool(
+        agent.login_entry_id if agent.transport == "winrm" else agent.transport == "ldaps" and agent.linked_entry_id
+    )
 
 
 def over_winrm(contact: Contact, login: Credential) -> Evidence:
@@ -55,7 +68,19 @@ def over_winrm(contact: Contact, login: Credential) -> Evidence:
     return Evidence(answer.machine.computer_name, machine_sid=answer.machine.machine_sid)
 
 
-def fetch_fingerprint(host: str, port: int) -> str:
+def over_ldaps(contact: Contact, login: Credential) -> Evidence:
+    """The real check of a directory: the linked credential logs on at its PDC emulator, which says whose domain it is
+    and has to be that of last time."""
+    from pwserver.connectors.directory import check
+
+    assert contact.directory is not None
+    evidence = check(contact.directory, login, SECONDS)
+    if contact.machine_sid and evidence.machine_sid != contact.machine_sid:
+        raise Blocked("new_machine", text=f"The domain's SID is {evidence.machine_sid}.")
+    return evidence
+
+
+def fetch_fingerprint(host: str, port: int, field: str = "host") -> str:
     """The SHA-256 of the certificate that answers there, before anything else is sent. Raises :class:`Invalid`."""
     from pwserver.connectors.session import fetch_fingerprint as fetch
 
@@ -68,7 +93,7 @@ def fetch_fingerprint(host: str, port: int) -> str:
 
     outcome = ask(go, secrets=())
     if not answer:
-        raise Invalid(f"{say(outcome, f'{host}:{port}')} Nothing was saved.", field="host")
+        raise Invalid(f"{say(outcome, f'{host}:{port}')} Nothing was saved.", field=field)
     return answer[0].replace(":", "").lower()
 
 
@@ -81,9 +106,12 @@ def test_agent(actor: AppUser | None, agent: SyncAgent, check: Check | None = No
         raise Forbidden("Only an organization administrator may do this.")
     if agent.transport == "ssh":
         raise Invalid("This server reaches devices itself; test the passwords of a device instead.")
-    check = check or over_winrm
+    check = check or (over_ldaps if agent.transport == "ldaps" else over_winrm)
     agent_id, rev = agent.id, agent.row_version
-    contact = Contact(agent.host, agent.port, agent.pin, agent.machine, agent.machine_sid or None)
+    contact = Contact(
+        agent.host, agent.port, agent.pin, agent.machine, agent.machine_sid or None,
+        directory_of(agent) if agent.transport == "ldaps" else None,
+    )  # fmt: skip
     login, attempt = _reserve(agent)
     credential = Credential(login.user_name, open_version(login.version_id or ""))
     digests = answers.digests(db.session, login.key, credential.secret)
@@ -97,9 +125,11 @@ def _reserve(agent: SyncAgent) -> tuple[credentials.Login, str]:
     with write() as session:
         at, limits = now(), timing()
         row = session.get_one(SyncAgent, agent.id)
-        if row.login_entry_id is None:
-            raise Invalid(f"{row.name} has no login yet. Choose or make one first.")
-        login = credentials.bind(session, row.login_entry_id, row.machine, "", at, limits.busy_account)
+        entry_id = row.linked_entry_id if row.transport == "ldaps" else row.login_entry_id
+        if entry_id is None:
+            what = "linked credential" if row.transport == "ldaps" else "login"
+            raise Invalid(f"{row.name} has no {what} yet. Choose or make one first.")
+        login = credentials.bind(session, entry_id, row.machine, "", at, limits.busy_account)
         if isinstance(login, NotNow):
             raise Invalid(f"The login of {row.name} is being changed at this moment. Test again in a minute.")
         no = accounts.may_try(
@@ -126,11 +156,11 @@ def _settle(
     key = login.key
     with write() as session:
         at = now()
-        if Key.LOGIN not in outcome.spent:
+        if not outcome.spent & OURS:
             accounts.give_back(session, attempt, [key])
         if outcome.answer == Answer.APPLIED:
             answers.remember(session, key, digests, accepted=True, reason="", at=at)
-        elif outcome.answer == Answer.BLOCKED and Key.LOGIN in outcome.spent:
+        elif outcome.answer == Answer.BLOCKED and outcome.spent & OURS:
             answers.remember(session, key, digests, accepted=False, reason=outcome.reason, at=at)
         row = session.get(SyncAgent, agent_id, with_for_update=True)
         if row is None or row.row_version != rev:
@@ -179,6 +209,10 @@ _NEXT = {
     "unreachable": "It may be off, or its firewall lets nobody in.",
     "no_answer": "It may be off, or its firewall lets nobody in.",
     "login_refused": "Repair the login, then test again.",
+    "linked_refused": "Repair it, then test again.",
+    "linked_state": "Put that account right in the domain, then test again.",
+    "wrong_domain": "Correct the addresses or the domain.",
+    "pdc_not_listed": "Add it to the domain controllers.",
     "pin_changed": "Compare the new fingerprint at the machine and confirm it under Change address or certificate.",
     "not_admin": "Give it the right, then test again.",
     "language_mode": "Allow the script there, then test again.",

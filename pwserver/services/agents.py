@@ -84,12 +84,13 @@ def make_this_server(session: AnySession) -> SyncAgent:
 
 def register_agent(actor: AppUser | None, name: str, host: str, port: int, machine: str, pin: str) -> SyncAgent:
     """A new Windows agent, pending, whose certificate's fingerprint a person has confirmed. Raises :class:`Invalid`."""
-    _demand_admin(actor)
-    host, machine, pin = check_address(host, port, machine), machine.strip(), _checked_pin(pin)
+    demand_admin(actor)
+    host, machine, pin = check_address(host, port, machine), machine.strip(), checked_pin(pin)
     with write() as session:
         agent = SyncAgent(
-            id=new_id(), name=_name(session, name or machine), transport="winrm", host=host, port=port, machine=machine,
-            pin=pin, state="pending", health=Health.UNTESTED, health_since=now(), allowed_machines=[machine],
+            id=new_id(), name=checked_name(session, name or machine), transport="winrm", host=host, port=port,
+            machine=machine, pin=pin, state="pending", health=Health.UNTESTED, health_since=now(),
+            allowed_machines=[machine],
         )  # fmt: skip
         session.add(agent)
         session.flush()
@@ -101,11 +102,11 @@ def change_address(
     actor: AppUser, agent: SyncAgent, host: str, port: int, machine: str, pin: str, *, row_version: int
 ) -> None:
     """Another address, machine or certificate: tested again, and with another certificate also approved again."""
-    _demand_admin(actor)
-    host, machine, pin = check_address(host, port, machine), machine.strip(), _checked_pin(pin)
+    demand_admin(actor)
+    host, machine, pin = check_address(host, port, machine), machine.strip(), checked_pin(pin)
     with write() as session:
-        row = _fresh(session, agent, row_version)
-        _demand_may_send(actor, row.login_entry, row.linked_entry, field="host")
+        row = fresh(session, agent, row_version)
+        demand_may_send(actor, row.login_entry, row.linked_entry, field="host")
         if machine.casefold() != row.machine.casefold():
             agent_rules.refuse_used(session, row, "machine", "Another machine is another agent")
         before = {"host": row.host, "port": row.port, "machine": row.machine, "pin": row.pin}
@@ -115,7 +116,7 @@ def change_address(
         row.host, row.port, row.machine, row.pin, row.allowed_machines = host, port, machine, pin, [machine, *reach]
         if before["pin"] != pin:
             row.machine_sid = ""
-        _untested(session, actor, row, "address" if before["pin"] == pin else "certificate")
+        untested(session, actor, row, "address" if before["pin"] == pin else "certificate")
         facts = {"before": before, "host": host, "port": port, "machine": machine, "pin": pin}
         record(session, actor, "agent.address_changed", subject=row.name, facts=facts)
 
@@ -132,9 +133,9 @@ def set_linked(actor: AppUser, agent: SyncAgent, entry_id: str, *, row_version: 
 
 def create_login(actor: AppUser, agent: SyncAgent, user_name: str, value: Secret, *, row_version: int) -> Entry:
     """Makes a login in the vault *Sync agents* (Modify there is needed) and gives it to the agent."""
-    _demand_admin(actor)
+    demand_admin(actor)
     if agent.transport != "winrm":
-        raise Invalid("This server needs no login of its own; devices are reached with a linked credential.")
+        raise Invalid("This one needs no login of its own; it works with a linked credential.")
     vault = vaults.system_vault()
     if not allows(vaults.right_of(actor, vault.id), Right.MODIFY):
         raise Invalid(
@@ -163,48 +164,55 @@ def set_reach(
     actor: AppUser, agent: SyncAgent, name: str, machines: Sequence[str], vault_ids: Iterable[str], *, row_version: int
 ) -> None:
     """Its name, the machines it may reach (its own always), and the vaults that may use it."""
-    _demand_admin(actor)
+    demand_admin(actor)
     names = _machines(machines)
     with write() as session:
-        row = _fresh(session, agent, row_version)
+        row = fresh(session, agent, row_version)
         if row.transport == "ssh" and name.strip() != row.name:
             raise Invalid("This agent keeps its name.", field="name")
-        row.name = _name(session, name, but=row.id)
+        row.name = checked_name(session, name, but=row.id)
         if row.machine and row.machine.casefold() not in {each.casefold() for each in names}:
             names = [row.machine, *names]
         known = {each.casefold() for each in row.allowed_machines}
         if any(each.casefold() not in known for each in names):
-            _demand_may_send(actor, row.linked_entry, field="machines")
-        wanted = set(session.scalars(select(Vault.id).where(Vault.id.in_(list(vault_ids)), Vault.deleted_at.is_(None))))
-        agent_rules.refuse_dropped(session, row, wanted)
+            demand_may_send(actor, row.linked_entry, field="machines")
         agent_rules.refuse_unreached(session, row, names)
         before = {"machines": row.allowed_machines, "vaults": len(row.scopes)}
         row.allowed_machines = names
-        row.scopes = [scope for scope in row.scopes if scope.vault_id in wanted]
-        present = {scope.vault_id for scope in row.scopes}
-        row.scopes += [AgentScope(agent_id=row.id, vault_id=vault_id) for vault_id in sorted(wanted - present)]
-        facts = {"before": before, "machines": names, "vaults": len(wanted)}
+        set_vaults(session, row, vault_ids)
+        facts = {"before": before, "machines": names, "vaults": len(row.scopes)}
         record(session, actor, "agent.reach_changed", subject=row.name, facts=facts)
         refresh_chains(session, row)
 
 
+def set_vaults(session: AnySession, row: SyncAgent, vault_ids: Iterable[str]) -> None:
+    """Says which vaults may use the agent, in the caller's transaction. Raises :class:`Invalid`."""
+    wanted = set(session.scalars(select(Vault.id).where(Vault.id.in_(list(vault_ids)), Vault.deleted_at.is_(None))))
+    agent_rules.refuse_dropped(session, row, wanted)
+    row.scopes = [scope for scope in row.scopes if scope.vault_id in wanted]
+    present = {scope.vault_id for scope in row.scopes}
+    row.scopes += [AgentScope(agent_id=row.id, vault_id=vault_id) for vault_id in sorted(wanted - present)]
+
+
 def approve(actor: AppUser | None, agent: SyncAgent, *, row_version: int) -> None:
     """From pending to approved."""
-    _demand_admin(actor)
+    demand_admin(actor)
     with write() as session:
-        row = _fresh(session, agent, row_version)
+        row = fresh(session, agent, row_version)
         if row.state != "pending":
             raise Conflict(f"{row.name} does not wait for approval any more.")
         if row.transport == "winrm" and row.login_entry_id is None:
             raise Invalid(f"Give {row.name} a login first: it could not do anything without one.")
+        if row.transport == "ldaps" and row.linked_entry_id is None:
+            raise Invalid(f"Give {row.name} a linked credential first: it could not do anything without one.")
         _set_state(session, actor, row, "approved")
 
 
 def deny(actor: AppUser, agent: SyncAgent, *, row_version: int) -> None:
     """Removes one that waits for approval."""
-    _demand_admin(actor)
+    demand_admin(actor)
     with write() as session:
-        row = _fresh(session, agent, row_version)
+        row = fresh(session, agent, row_version)
         if row.state != "pending":
             raise Conflict(f"{row.name} does not wait for approval any more. Disable it instead.")
         _remove(session, actor, row, "agent.denied")
@@ -221,9 +229,9 @@ def enable(actor: AppUser, agent: SyncAgent, *, row_version: int) -> None:
 
 def remove(actor: AppUser, agent: SyncAgent, *, row_version: int) -> None:
     """Refused while chains use it, also disabled ones and those of passwords in the trash."""
-    _demand_admin(actor)
+    demand_admin(actor)
     with write() as session:
-        row = _fresh(session, agent, row_version)
+        row = fresh(session, agent, row_version)
         if row.transport == "ssh":
             raise Invalid("This server reaches devices and stays. You can disable it.")
         _remove(session, actor, row, "agent.removed")
@@ -241,7 +249,7 @@ def check_address(host: str, port: int, machine: str) -> str:
     return host
 
 
-def _checked_pin(pin: str) -> str:
+def checked_pin(pin: str) -> str:
     pin = pin.strip().replace(":", "").replace(" ", "").lower()
     if not _PIN.fullmatch(pin):
         raise Invalid("The fingerprint has 64 digits (SHA-256).", field="pin")
@@ -258,10 +266,10 @@ def _machines(typed: Sequence[str]) -> list[str]:
 
 
 def _set_credential(actor: AppUser, agent: SyncAgent, which: str, entry_id: str, row_version: int) -> None:
-    _demand_admin(actor)
+    demand_admin(actor)
     column = f"{which}_entry_id"
     with write() as session:
-        row = _fresh(session, agent, row_version)
+        row = fresh(session, agent, row_version)
         if getattr(row, column) == (entry_id or None):
             return
         entry = session.get(Entry, entry_id) if entry_id else None
@@ -273,12 +281,12 @@ def _set_credential(actor: AppUser, agent: SyncAgent, which: str, entry_id: str,
         setattr(row, column, entry.id if entry else None)
         if which == "linked":
             agent_rules.refuse_cycles(session, row)
-        _untested(session, actor, row, "login" if which == "login" else "linked credential")
+        untested(session, actor, row, "login" if which == "login" else "linked credential")
         facts = {"before": before.name if before else "", "now": entry.name if entry else ""}
         record(session, actor, f"agent.{which}_changed", subject=row.name, facts=facts)
 
 
-def _untested(session: AnySession, actor: AppUser | None, row: SyncAgent, what: str) -> None:
+def untested(session: AnySession, actor: AppUser | None, row: SyncAgent, what: str) -> None:
     """It needs its test again, and the history of every password that uses it says so (rule 34)."""
     if row.transport != "ssh":
         row.health, row.health_text, row.health_since = Health.UNTESTED, "", now()
@@ -289,9 +297,9 @@ def _untested(session: AnySession, actor: AppUser | None, row: SyncAgent, what: 
 
 
 def _switch(actor: AppUser, agent: SyncAgent, row_version: int, before: str, after: str) -> None:
-    _demand_admin(actor)
+    demand_admin(actor)
     with write() as session:
-        row = _fresh(session, agent, row_version)
+        row = fresh(session, agent, row_version)
         if row.state != before:
             raise Conflict()
         _set_state(session, actor, row, after)
@@ -318,7 +326,7 @@ def refresh_chains(session: AnySession, row: SyncAgent) -> None:
         refresh(session, chain_id)  # type: ignore[arg-type]  # a scoped session everywhere
 
 
-def _fresh(session: AnySession, agent: SyncAgent, row_version: int) -> SyncAgent:
+def fresh(session: AnySession, agent: SyncAgent, row_version: int) -> SyncAgent:
     row = session.get(SyncAgent, agent.id, with_for_update=True)
     if row is None or row.row_version != row_version:
         raise Conflict()
@@ -330,7 +338,7 @@ def _may_send(actor: AppUser, entry: Entry) -> bool:
     return allows(vaults.right_of(actor, entry.vault_id), Right.READ)
 
 
-def _demand_may_send(actor: AppUser, *credentials: Entry | None, field: str) -> None:
+def demand_may_send(actor: AppUser, *credentials: Entry | None, field: str) -> None:
     if any(entry is not None and not _may_send(actor, entry) for entry in credentials):
         raise Invalid(
             "You may not read a credential that this agent works with, so you may not say where it is sent. Ask an "
@@ -339,12 +347,12 @@ def _demand_may_send(actor: AppUser, *credentials: Entry | None, field: str) -> 
         )
 
 
-def _demand_admin(actor: AppUser | None) -> None:
+def demand_admin(actor: AppUser | None) -> None:
     if actor is not None and not (actor.org_admin and actor.active):
         raise Forbidden("Only an organization administrator may do this.")
 
 
-def _name(session: AnySession, name: str, but: str = "") -> str:
+def checked_name(session: AnySession, name: str, but: str = "") -> str:
     name = name.strip()
     if not name or len(name) > 120:
         raise Invalid("Type a name of at most 120 characters.", field="name")

@@ -15,9 +15,10 @@ STAMP_MARGIN = timedelta(seconds=10)
 GRACE = timedelta(minutes=65)
 """Longer than a domain takes the password before, after a change: a start within it proves nothing (rule 37)."""
 
-GRACE_HOUR = "grace_hour"
 MANAGED = "managed_by_windows"
 ANOTHER = "holds_another"
+GRACE_HOUR = "grace_hour"
+"""A domain takes the password before for an hour after a change, so nothing is proved until it is over (rule 38)."""
 AT_ITS_TIME = frozenset({"may_change_at", "grace_hour_before_write"})
 """Refusals that end at a known time: tried once more then."""
 WOULD_LOCK = "would_lock"
@@ -177,6 +178,8 @@ def after_test(link: Link, version: str, outcome: Outcome, now: datetime, timing
         return After(LinkState.IN_SYNC, holds=version, proof=proof_from(link, version, outcome.evidence, now))
     if outcome.reason == WOULD_LOCK:
         return After(link.state, WOULD_LOCK, next_try_at=outcome.safe_at)
+    if outcome.reason == GRACE_HOUR:  # it was set by somebody within the hour: what was proved before is not true now
+        return After(LinkState.UNKNOWN, GRACE_HOUR, forget_proof=True, next_try_at=outcome.safe_at)
     if outcome.answer == Answer.REFUSED and outcome.reason == MANAGED:
         return After(LinkState.MANAGED, MANAGED)
     if outcome.answer == Answer.REFUSED and Key.TARGET in outcome.spent:
@@ -188,10 +191,7 @@ def after_test(link: Link, version: str, outcome: Outcome, now: datetime, timing
         return After(LinkState.UNREACHABLE, outcome.reason if again else GIVEN_UP, next_try_at=again)
     if outcome.answer == Answer.REFUSED:
         return After(link.state, outcome.reason)
-    if outcome.reason == GRACE_HOUR:
-        # somebody set a password, and both still open it: what was proved before is not known any more
-        return After(LinkState.WAITING, GRACE_HOUR, next_try_at=outcome.safe_at, forget_proof=True)
-    return After(link.state, outcome.reason or "cannot_tell", next_try_at=outcome.safe_at)
+    return After(link.state, outcome.reason or "cannot_tell")
 
 
 def after_place_test(link: Link, account: Link, version: str, outcome: Outcome, now: datetime, timing: Timing) -> After:

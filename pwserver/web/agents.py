@@ -45,8 +45,8 @@ def register() -> ResponseReturnValue:
         if not form["pin"]:
             form.values["pin"] = _fetch(form)
             return render_template("agents/confirm.html", form=form, agent=None)
-        _same(form)
-        agent = agents.register_agent(me(), form["name"], form["host"], _port(form), form["machine"], form["pin"])
+        require_same(form)
+        agent = agents.register_agent(me(), form["name"], form["host"], port_of(form), form["machine"], form["pin"])
     except Invalid as error:
         form.add(error)
         page = "confirm" if form["pin"] and error.field == "same" else "address"
@@ -66,8 +66,8 @@ def address(agent: SyncAgent) -> ResponseReturnValue:
         if not form["pin"]:
             form.values["pin"] = _fetch(form)
             return render_template("agents/confirm.html", form=form, agent=agent)
-        _same(form)
-        port, version = _port(form), number_of("row_version")
+        require_same(form)
+        port, version = port_of(form), number_of("row_version")
         agents.change_address(me(), agent, form["host"], port, form["machine"], form["pin"], row_version=version)
     except (Invalid, Conflict) as error:
         form.add(error)
@@ -79,16 +79,16 @@ def address(agent: SyncAgent) -> ResponseReturnValue:
 
 
 def _fetch(form: Form) -> str:
-    host = agents.check_address(form["host"], _port(form), form["machine"])
-    return agent_test.fetch_fingerprint(host, _port(form))
+    host = agents.check_address(form["host"], port_of(form), form["machine"])
+    return agent_test.fetch_fingerprint(host, port_of(form))
 
 
-def _port(form: Form) -> int:
+def port_of(form: Form) -> int:
     text = str(form["port"])
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
 
 
-def _same(form: Form) -> None:
+def require_same(form: Form) -> None:
     if not form["same"]:
         raise Invalid("Compare all of it, then tick that they are the same. Nothing was saved.", field="same")
 
@@ -103,6 +103,7 @@ def _page(agent: SyncAgent, form: Form, status: int = 200) -> ResponseReturnValu
     start = Form.of(
         name=agent.name,
         machines="\n".join(agent.allowed_machines),
+        accounts="\n".join(agent.allowed_accounts),
         vaults=[scope.vault_id for scope in agent.scopes],
         login_entry_id=agent.login_entry_id or "",
         linked_entry_id=agent.linked_entry_id or "",
@@ -116,6 +117,7 @@ def _page(agent: SyncAgent, form: Form, status: int = 200) -> ResponseReturnValu
             agent=agent,
             form=start,
             health=HEALTH[Health(agent.health)],
+            can_be_tested=agent_test.can_be_tested(agent),
             credentials=credentials,
             known={entry.id for entry in credentials},
             vaults=agents.all_vaults(),
@@ -125,7 +127,7 @@ def _page(agent: SyncAgent, form: Form, status: int = 200) -> ResponseReturnValu
     )
 
 
-def _do(agent: SyncAgent, form: Form, act: Callable[[int], Any], *, then_test: bool = False) -> ResponseReturnValue:
+def do_on(agent: SyncAgent, form: Form, act: Callable[[int], Any], *, then_test: bool = False) -> ResponseReturnValue:
     """One step on an agent: the service, then its page again; a refusal stands beside its field."""
     agent_id = agent.id
     try:
@@ -133,7 +135,7 @@ def _do(agent: SyncAgent, form: Form, act: Callable[[int], Any], *, then_test: b
     except (Invalid, Conflict) as error:
         form.add(error)
         return _page(agent, form, 409 if isinstance(error, Conflict) else 422)
-    if then_test and agent.login_entry_id and agent.transport == "winrm":
+    if then_test and agent_test.can_be_tested(agent):
         _test(agent)
     return go(url_for("agents.show", agent_id=agent_id))
 
@@ -146,7 +148,8 @@ def _test(agent: SyncAgent) -> None:
         flash(error.user_message, "warn")
         return
     if agent.health == Health.HEALTHY:
-        flash(f"{agent.machine} answered and took our login.")
+        what = "linked credential" if agent.transport == "ldaps" else "login"
+        flash(f"{agent.machine} answered and took our {what}.")
     else:
         flash(agent.health_text, "warn")
 
@@ -155,7 +158,7 @@ def _test(agent: SyncAgent) -> None:
 @on_agent
 def reach(agent: SyncAgent) -> ResponseReturnValue:
     form = Form.typed("name", "machines", lists=("vaults",))
-    return _do(
+    return do_on(
         agent,
         form,
         lambda version: agents.set_reach(
@@ -168,7 +171,7 @@ def reach(agent: SyncAgent) -> ResponseReturnValue:
 @on_agent
 def login(agent: SyncAgent) -> ResponseReturnValue:
     form = Form.typed("login_entry_id")
-    return _do(
+    return do_on(
         agent,
         form,
         lambda version: agents.set_login(me(), agent, form["login_entry_id"], row_version=version),
@@ -180,7 +183,7 @@ def login(agent: SyncAgent) -> ResponseReturnValue:
 @on_agent
 def new_login(agent: SyncAgent) -> ResponseReturnValue:
     form = Form.typed("user_name")
-    return _do(
+    return do_on(
         agent,
         form,
         lambda version: agents.create_login(me(), agent, form["user_name"], secret_of("value"), row_version=version),
@@ -192,7 +195,7 @@ def new_login(agent: SyncAgent) -> ResponseReturnValue:
 @on_agent
 def linked(agent: SyncAgent) -> ResponseReturnValue:
     form = Form.typed("linked_entry_id")
-    return _do(
+    return do_on(
         agent,
         form,
         lambda version: agents.set_linked(me(), agent, form["linked_entry_id"], row_version=version),
@@ -210,19 +213,19 @@ def test(agent: SyncAgent) -> ResponseReturnValue:
 @blueprint.post("/<agent_id>/approve")
 @on_agent
 def approve(agent: SyncAgent) -> ResponseReturnValue:
-    return _do(agent, Form.of(), lambda version: agents.approve(me(), agent, row_version=version))
+    return do_on(agent, Form.of(), lambda version: agents.approve(me(), agent, row_version=version))
 
 
 @blueprint.post("/<agent_id>/disable")
 @on_agent
 def disable(agent: SyncAgent) -> ResponseReturnValue:
-    return _do(agent, Form.of(), lambda version: agents.disable(me(), agent, row_version=version))
+    return do_on(agent, Form.of(), lambda version: agents.disable(me(), agent, row_version=version))
 
 
 @blueprint.post("/<agent_id>/enable")
 @on_agent
 def enable(agent: SyncAgent) -> ResponseReturnValue:
-    return _do(agent, Form.of(), lambda version: agents.enable(me(), agent, row_version=version))
+    return do_on(agent, Form.of(), lambda version: agents.enable(me(), agent, row_version=version))
 
 
 @blueprint.post("/<agent_id>/deny")
@@ -249,3 +252,6 @@ def remove(agent: SyncAgent) -> ResponseReturnValue:
         return _page(agent, form, 409 if isinstance(error, Conflict) else 422)
     flash(f"{name} is removed.")
     return go(url_for("agents.index"))
+
+
+from pwserver.web import directories  # noqa: E402, F401  # their routes belong to this blueprint

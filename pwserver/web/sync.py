@@ -192,6 +192,8 @@ def _agent_options(usable: list[SyncAgent], chain: views.ChainView | None) -> li
 def _reach(agent: SyncAgent) -> str:
     if agent.transport == "ssh":
         return "devices over SSH"
+    if agent.transport == "ldaps":
+        return f"the domain {agent.machine}"
     count = len({name.casefold() for name in (*agent.allowed_machines, agent.machine) if name})
     return views.counted(count, "machine")
 
