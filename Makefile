@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
-SLOW := not engine and not sshd and not browser and not sweep
+SLOW := not engine and not sshd and not browser and not sweep and not directory
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-quick lint develop lock clean sweep leaks scripts story
+.PHONY: help demo run test test-quick lint develop lock clean sweep leaks scripts story packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,8 +18,7 @@ demo: ## everything with a simulated network and demo data, in instance-demo; Ct
 run: ## everything without demo data, in instance
 	@exec $(PYTHON) app.py
 
-test: develop ## lint, then the whole test suite (as root it installs what the tests need)
-	@.ci/packages
+test: packages develop ## lint, then the whole test suite (as root it installs what the tests need)
 	@$(MAKE) --no-print-directory lint
 	@$(PYTEST) -n 2 --dist loadgroup -rs --durations=20
 
@@ -44,11 +43,14 @@ scripts: develop ## every script in a PowerShell engine (PWSERVER_LAB_POWERSHELL
 story: develop ## the whole story over HTTP, from signing in to a stale service; prints one JSON object
 	@$(VENV)/python -m tests.story
 
+packages: # before the environment: what is built in it needs some of them
+	@.ci/packages
+
 develop: # the environment with what tests and checks need
 	@$(PYTHON) app.py --prepare-develop
 
 lock: develop ## pins all dependencies with hashes, after requirements*.in changed
-	@for name in requirements requirements-dev; do \
+	@for name in requirements requirements-dev requirements-kerberos; do \
 	  $(VENV)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
 	    $$name.in -o $$name.txt; done
 	@$(VENV)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-deps \

@@ -11,8 +11,10 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ VENV = PROJECT / ".venv"
 MARK = VENV / "installed.json"
 RUN = ("requirements.txt", "requirements-assets.txt")
 DEVELOP = "requirements-dev.txt"
+KERBEROS = "requirements-kerberos.txt"
 
 
 def __getattr__(name: str) -> Any:
@@ -64,6 +67,12 @@ def prepare_venv(files: tuple[str, ...]) -> Path:
     return interpreter
 
 
+def builds_kerberos() -> bool:
+    """Whether the one package that has to be compiled can be: a compiler, Python's headers, Kerberos' own."""
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    return headers.exists() and all(shutil.which(tool) for tool in ("gcc", "krb5-config"))
+
+
 def _installed() -> dict[str, str]:
     try:
         found: dict[str, str] = json.loads(MARK.read_text())
@@ -91,7 +100,8 @@ def _run(*command: str) -> None:
 def main(arguments: list[str]) -> None:
     """``--prepare`` and ``--prepare-develop`` only make the environment; anything else goes to the supervisor."""
     if arguments in (["--prepare"], ["--prepare-develop"]):
-        prepare_venv((*RUN, DEVELOP) if arguments == ["--prepare-develop"] else RUN)
+        develop = (DEVELOP, KERBEROS) if builds_kerberos() else (DEVELOP,)
+        prepare_venv((*RUN, *develop) if arguments == ["--prepare-develop"] else RUN)
         return
     interpreter = prepare_venv(RUN)
     os.chdir(PROJECT)

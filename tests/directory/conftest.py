@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -48,11 +49,9 @@ def means(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 
 def needs_kerberos() -> None:
-    import os
-
     if kerberos.is_installed():
         return
-    why = "the krb5 package is not installed: .ci/kerberos builds it where gcc and libkrb5-dev are there"
+    why = "the krb5 package is not installed: make develop builds it where gcc and libkrb5-dev are there"
     if os.environ.get("CI") == "true" and not samba.missing():
         pytest.fail(why)
     pytest.skip(why)
