@@ -10,6 +10,10 @@ from pwserver.connectors.base import ConnectorError, Evidence, Means, Unknown, s
 
 GRACE = timedelta(minutes=65)
 """Longer than a domain takes the password before, after a change."""
+LOCAL = {
+    "read_domain": "read_account", "verify_domain": "verify", "change_domain": "change", "reset_domain": "reset",
+}  # fmt: skip
+"""The operation on a local account whose codes mean the same."""
 BY = "network logon and last-set stamp"
 
 
@@ -20,7 +24,7 @@ def meaning(answer: contract.Answer, *, own_stamp: str | None = None, now: datet
     The codes mean what they mean for a local account; who answers is the domain controller, and times are by its clock.
     """
     now = now or datetime.now(UTC)
-    plain = answer.model_copy(update={"op": answer.op.removesuffix("_domain"), "machine": _by_its_clock(answer)})
+    plain = answer.model_copy(update={"op": LOCAL[answer.op], "machine": _by_its_clock(answer)})
     try:
         told = codes.meaning(plain, now=now)
     except ConnectorError as error:

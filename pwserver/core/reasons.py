@@ -165,8 +165,8 @@ REASONS: Mapping[str, Reason] = {
         "agent",
     ),
     "linked_unclear": Reason(
-        "Our linked credential {login} did not open {machine}, and it was not said why: its name, its password, a clock. "
-        "It was sent once and is not sent again by itself. Nothing was changed.",
+        "Our linked credential {login} did not open {machine}, and it was not said why: its name, its password, a "
+        "clock. It was sent once and is not sent again by itself. Nothing was changed.",
         "Repair or test that login; it has to be one of the domain. Then Retest Sync.",
         "agent",
     ),

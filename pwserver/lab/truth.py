@@ -100,7 +100,7 @@ def _machine(net: Network, machine: Machine) -> dict[str, Any]:
                 "locked": account.is_locked(policy, now),
                 "bad_count": account.bad_now(policy, now),
                 "threshold": policy.threshold,
-                "wrong_logons": machine.bad_logons.get(f"{machine.sam.name}\\{account.name}", 0),
+                "wrong_logons": _wrong_logons(net, machine, account.name),
                 "initial": net.state.initial.get(f"{machine.sam.name}\\{account.name}") == account.password,
             }
             for account in machine.sam.accounts
@@ -131,6 +131,13 @@ def _machine(net: Network, machine: Machine) -> dict[str, Any]:
             for service in machine.services
         ],
     }
+
+
+def _wrong_logons(net: Network, machine: Machine, name: str) -> int:
+    """Of an account of the machine's own, there; of a domain's, wherever they were made."""
+    label = f"{machine.sam.name}\\{name}"
+    asked = net.state.machines.values() if machine.is_dc else [machine]
+    return sum(each.bad_logons.get(label, 0) for each in asked)
 
 
 def _device(net: Network, device: DeviceState) -> dict[str, Any]:
@@ -250,7 +257,9 @@ def set_policy(net: Network, machine: str, settings: dict[str, Any]) -> dict[str
         return {"machine": owner.name, "policy": owner.sam.policy.model_dump()}
 
 
-EDITABLE = ("disabled", "must_change", "cannot_change", "never_expires", "protected", "managed", "expires")
+EDITABLE = (
+    "disabled", "must_change", "cannot_change", "never_expires", "protected", "managed", "expires", "admin_count",
+)  # fmt: skip
 
 
 def set_account(net: Network, machine: str, account: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -30,11 +30,13 @@ HOSTILE = [
 ACCOUNT = {"user": "Administrator", "min_left": 2}
 TASK = {"name": "\\Backup\\Nightly", "account": "SRV-01\\svc-backup", "account_sid": ""}
 SERVICE = TASK | {"name": "backupd"}
+DOMAIN = {"domain": "CORP", "domain_sid": "", "user": "svc-backup", "login": "CORP\\lab-adm"}
 NEW = Secret("Correct-Horse-9")
 
 
 def test_every_operation_of_the_contract_is_answered_over_the_wire(lab: Lab) -> None:
     admin, backup = lab.initial("SRV-01\\Administrator"), lab.initial("SRV-01\\svc-backup")
+    linked, in_domain = lab.initial("CORP\\lab-adm"), lab.initial("CORP\\svc-backup")
     asked: dict[str, dict[str, Any]] = {
         "identity": {},
         "read_account": {"user": "Administrator"},
@@ -46,6 +48,11 @@ def test_every_operation_of_the_contract_is_answered_over_the_wire(lab: Lab) -> 
         "read_service": SERVICE,
         "set_service": SERVICE | {"value": backup},
         "restart_service": SERVICE | {"dependents": False},
+        "read_domain": DOMAIN | {"login_password": linked},
+        "verify_domain": DOMAIN | {"min_left": 2, "login_password": linked, "value": in_domain},
+        "change_domain": DOMAIN
+        | {"min_left": 2, "own_stamp": "", "login_password": linked, "old": in_domain, "new": NEW},
+        "reset_domain": DOMAIN | {"min_left": 2, "unlock": False, "login_password": linked, "new": NEW},
     }
     assert asked.keys() == OPERATIONS.keys()
     session = lab.session("SRV-01")

@@ -62,6 +62,7 @@ class Lab:
         """One operation by the Python mind; its answer is read as the contract reads it."""
         known = OPERATIONS[op]
         defaults_of = {"min_left": 2, "reset_allowed": False, "unlock": False, "account_sid": "", "dependents": False}
+        defaults_of |= {"domain": "CORP", "domain_sid": "", "login": "CORP\\lab-adm", "own_stamp": ""}
         request = {
             "attempt": "attempt-1",
             "op": op,
