@@ -16,7 +16,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from rq import Queue
+from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
 from pwserver import embedded_redis
@@ -71,7 +71,7 @@ def enqueue(run_id: str, queue_name: Literal["now", "later"] | str = NOW) -> boo
         waiting = target.get_job_ids()
         if any(job_id.rsplit("_", 1)[0] == run_id for job_id in waiting):
             return False
-        if queue_name == LATER and len(waiting) + target.started_job_registry.count >= 2 * workers()[LATER]:
+        if queue_name == LATER and len(waiting) + target.started_job_registry.count >= 2 * _workers_of(target):
             return False
         target.enqueue_call(
             JOB,
@@ -86,6 +86,11 @@ def enqueue(run_id: str, queue_name: Literal["now", "later"] | str = NOW) -> boo
         log.warning("the queue is away (%s); the timer will nudge again", type(error).__name__)
         return False
     return True
+
+
+def _workers_of(target: Queue) -> int:
+    """Those of every machine that works on this queue; ours before they have said so."""
+    return max(workers()[LATER], Worker.count(queue=target))
 
 
 def _connection(url: str) -> Redis:
