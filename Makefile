@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
-SLOW := not engine and not sshd and not browser and not sweep and not directory
+SLOW := not engine and not sshd and not browser and not sweep and not directory and not postgres
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test test-quick lint develop lock clean sweep leaks scripts shots story bench packages

@@ -39,10 +39,15 @@ def create_app(config: Config | None = None, *, pages: bool = True) -> Flask:
     extensions.migrate.init_app(app, extensions.db)
     with app.app_context():
         transaction.prepare_engine(extensions.db.engine)
-        app.extensions["keyring"] = keyring = keys.load(config)
-        app.config["SECRET_KEY"] = keyring.token("sessions")
-        if keys.is_ready():
-            keys.prove()
+        try:
+            app.extensions["keyring"] = keyring = keys.load(config)
+            app.config["SECRET_KEY"] = keyring.token("sessions")
+            if keys.is_ready():
+                keys.prove()
+        except Exception:
+            extensions.db.session.remove()
+            extensions.db.engine.dispose()  # whoever is refused leaves no connection open
+            raise
         extensions.db.session.remove()
     if pages:
         _wire_web(app)

@@ -8,14 +8,21 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.exc import OperationalError
 
 from pwserver import assets, create_app
 from pwserver.config import from_environment
 from pwserver.core.errors import PwserverError
 from pwserver.logging import configure
+
+log = logging.getLogger(__name__)
+
+AWAY = "The database does not answer, or does not let us in. Look at DATABASE_URL and at the server; then start again."
 
 
 def main(arguments: list[str]) -> int:
@@ -25,6 +32,10 @@ def main(arguments: list[str]) -> int:
     try:
         assets.build()
         said = prepare(Path(arguments[0]) if arguments else None)
+    except OperationalError as error:
+        log.error("the database does not answer: %s", type(error.orig).__name__)
+        sys.stdout.write(json.dumps({"error": AWAY}) + "\n")
+        return 1
     except (PwserverError, assets.AssetError) as error:
         sys.stdout.write(json.dumps({"error": getattr(error, "user_message", str(error))}) + "\n")
         return 1

@@ -17,7 +17,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from rq import Queue
+from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 from rq.utils import as_text
 
@@ -106,7 +106,7 @@ def room() -> int:
 
 
 def _room(later: Queue, waiting: int) -> int:
-    return LATER_PER_WORKER * workers()[LATER] - waiting - int(later.started_job_registry.count)
+    return LATER_PER_WORKER * _workers_of(later) - waiting - int(later.started_job_registry.count)
 
 
 def youngest_worker(queue_name: str) -> float | None:
@@ -119,6 +119,11 @@ def youngest_worker(queue_name: str) -> float | None:
         if told:
             ages.append((datetime.now(UTC) - datetime.fromisoformat(as_text(told))).total_seconds())
     return min(ages, default=None)
+
+
+def _workers_of(target: Queue) -> int:
+    """Those of every machine that works on this queue; ours before they have said so."""
+    return max(workers()[LATER], Worker.count(queue=target))
 
 
 def _connection(url: str) -> Redis:

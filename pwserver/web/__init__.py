@@ -30,6 +30,11 @@ NOUNS = (
 )
 
 
+def _counters(redis_url: str) -> str:
+    """Where tries per address are counted: in the Redis that all machines share, else in this process."""
+    return redis_url.replace("unix://", "redis+unix://", 1) if redis_url else "memory://"
+
+
 def init_app(app: Flask) -> None:
     """Registers blueprints, sign-in, CSRF, security headers and error pages."""
     from pwserver.web import context, errors, guard, headers, session
@@ -37,7 +42,8 @@ def init_app(app: Flask) -> None:
     config = app.config["PWSERVER"]
     app.config.update(
         WTF_CSRF_TIME_LIMIT=None,  # a form lives as long as its session: one that was open over lunch still works
-        RATELIMIT_STORAGE_URI=config.redis_url or "memory://",
+        RATELIMIT_STORAGE_URI=_counters(config.redis_url),
+        RATELIMIT_STORAGE_OPTIONS={"socket_connect_timeout": 1, "socket_timeout": 1} if config.redis_url else {},
         RATELIMIT_SWALLOW_ERRORS=True,  # the database counts too; a dead queue server must not close the door
         RATELIMIT_HEADERS_ENABLED=False,
     )

@@ -322,8 +322,8 @@ PRIMARY = "LAB-01\\Administrator"
 
 
 @pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    return make_stage(Path(tmp_path_factory.mktemp("disasters")))
+def stage(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return make_stage(Path(tmp_path_factory.mktemp("disasters")), url=new_database())
 
 
 @pytest.fixture(scope="session")

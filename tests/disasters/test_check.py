@@ -21,7 +21,7 @@ from pwserver.services.values import add_version
 from tests.disasters.conftest import Play
 from tests.sync.build import raw
 
-pytestmark = pytest.mark.breaks_invariants
+pytestmark = [pytest.mark.breaks_invariants, pytest.mark.sqlite]
 
 
 @pytest.fixture(autouse=True)

@@ -240,6 +240,7 @@ def test_two_links_of_one_account_are_found_out_and_the_later_is_blocked(play: P
     assert (link.state, link.reason) == ("blocked", "another_link_has_account")
 
 
+@pytest.mark.sqlite
 def test_a_switched_off_machine_is_given_up_after_three_days_and_a_new_change_has_three_days_again(
     synced: Play,
 ) -> None:

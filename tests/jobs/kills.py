@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import cycle, islice
@@ -23,10 +23,9 @@ from flask import Flask
 from sqlalchemy import select
 
 from pwserver import create_app, queueing, supervisor
-from pwserver.config import Config
+from pwserver.config import from_environment
 from pwserver.core.generator import Recipe, generate
 from pwserver.core.states import Status
-from pwserver.core.timing import FAST
 from pwserver.extensions import db
 from pwserver.lab import control
 from pwserver.models import Entry, LinkAttempt, SyncChain, SyncLink, SyncRun
@@ -60,11 +59,13 @@ def aims() -> list[Aim]:
 class Killing:
     """One instance with demo data and the fast timing profile."""
 
-    def __init__(self, folder: Path, spawn: Callable[..., subprocess.Popen[str]]) -> None:
-        self.running = Running(spawn, folder)
+    def __init__(
+        self, folder: Path, spawn: Callable[..., subprocess.Popen[str]], env: dict[str, str] | None = None
+    ) -> None:
+        self.running = Running(spawn, folder, env)
         self.folder, self.process = folder, self.running.start("--demo")
         self.wait(lambda: self.running.is_up(), "everything is up", 90)
-        self.app: Flask = create_app(Config(instance=folder, timing=FAST), pages=False)
+        self.app: Flask = create_app(from_environment(self.running.env), pages=False)
         self.stuck: list[str] = []
         self.found = {"kills": 0, "open": 0, "lost": 0, "false_green": 0, "locked": 0, "stuck": 0, "without_outcome": 0}
 
@@ -106,10 +107,16 @@ class Killing:
             self.process.wait()
             self.process = self.running.start("--demo")
         elif victim == "horse":
-            for pid in children(self.running.pids["worker-now"]):
-                os.kill(pid, signal.SIGKILL)
+            for worker in self.processes("worker-now"):
+                for pid in children(worker):
+                    os.kill(pid, signal.SIGKILL)
         else:
-            os.kill(self.running.pids[victim], signal.SIGKILL)
+            for pid in self.processes(victim):
+                os.kill(pid, signal.SIGKILL)
+
+    def processes(self, name: str) -> list[int]:
+        """One, or all the workers of a queue."""
+        return [pid for each, pid in self.running.pids.items() if each == name or each.startswith(f"{name}-")]
 
     def strike(self, victim: str, aim: Aim) -> None:
         """Changes the password, kills ``victim`` while a machine is being written, and compares with the truth."""
@@ -201,10 +208,14 @@ class Killing:
 def kill_all(folder: Path, spawn: Callable[..., subprocess.Popen[str]]) -> dict[str, Any]:
     """Kills each victim once while an attempt is open; what was found, summed up."""
     made = Killing(folder, spawn)
+    return strike_all(made, VICTIMS)
+
+
+def strike_all(made: Killing, victims: Sequence[str]) -> dict[str, Any]:
     try:
         with made.app.app_context():
             made.wait(made.settled, "the demo is In Sync", 90)
-        for victim, aim in zip(VICTIMS, aims(), strict=True):
+        for victim, aim in zip(victims, aims(), strict=False):
             made.strike(victim, aim)
         return made.finish()
     finally:

@@ -32,9 +32,13 @@ def free_port() -> int:
 class Running:
     """One started instance; ``pids`` by name, ``all_pids`` with every descendant."""
 
-    def __init__(self, spawn: Spawn, instance: Path) -> None:
+    def __init__(self, spawn: Spawn, instance: Path, env: dict[str, str] | None = None) -> None:
+        """``env``: more settings, as of servers of one's own."""
         self.spawn, self.instance, self.port = spawn, instance, free_port()
         self.env = {"PWSERVER_INSTANCE": str(instance), "PWSERVER_PORT": str(self.port), "PWSERVER_TIMING": "fast"}
+        self.env |= env or {}
+        own_queue = {"queue"} if "REDIS_URL" not in self.env else set()
+        self.needs = {"web", "jobs", "timer", "worker-now", "worker-later"} | own_queue
         self.out = instance / "console.txt"
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -54,9 +58,8 @@ class Running:
         return found
 
     def is_up(self) -> bool:
-        return {"web", "jobs", "timer", "worker-now", "worker-later", "queue"} <= {
-            name for name, pid in self.pids.items() if pid
-        } and self.status() in range(200, 500)
+        there = {name for name, pid in self.pids.items() if pid}
+        return self.needs <= there and self.status() in range(200, 500)
 
     def status(self) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -12,17 +16,18 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask import Flask
 from flask_migrate import downgrade, upgrade
-from sqlalchemy import inspect, select, text
+from sqlalchemy import JSON, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import scoped_session as Session
 
 from pwserver import create_app
-from pwserver.config import Config
+from pwserver.config import PROJECT, Config
 from pwserver.core.secrets import KeyringError, Sealed, Secret, bound_to, make_key_file, read_key_file, read_master
 from pwserver.extensions import db
 from pwserver.models import AppUser, Base, Entry, EntryVersion, KeyCanary, Vault, new_id
 from pwserver.services import keys
 from pwserver.services.keys import keyring
+from pwserver.services.sync.requeue import add_run
 from pwserver.services.transaction import now, write
 from pwserver.services.values import add_version
 
@@ -40,8 +45,14 @@ def dispose(app: Flask) -> None:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
-    made = make(tmp_path / "instance")
+def url(new_database: Callable[[], str]) -> str:
+    """Of an empty database; "" for the one in the instance folder."""
+    return new_database()
+
+
+@pytest.fixture
+def app(tmp_path: Path, url: str) -> Iterator[Flask]:
+    made = make(tmp_path / "instance", database_url=url)
     with made.app_context():
         upgrade()
         keys.prove()
@@ -71,8 +82,9 @@ def insert(session: Session, table: str, given: dict[str, str]) -> None:
     row: dict[str, object] = dict(given)
     for column in inspect(db.engine).get_columns(table):
         if not column["nullable"] and column["name"] not in row:
-            empty = {str: "", dict: "[]", datetime: "2026-01-01"}
-            row[column["name"]] = empty.get(column["type"].python_type, 1)
+            empty = {str: "", datetime: "2026-01-01", bool: True}
+            is_json = isinstance(column["type"], JSON)
+            row[column["name"]] = "[]" if is_json else empty.get(column["type"].python_type, 1)
     names = ", ".join(row)
     session.execute(text(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in row)})"), row)
 
@@ -105,10 +117,14 @@ def test_a_column_without_its_migration_is_seen(app: Flask) -> None:
 
 
 def test_the_partial_unique_indexes_and_checks_are_really_there(app: Flask) -> None:
-    made = {
-        row.name: row.sql
-        for row in db.session.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
-    }
+    told = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+    if db.engine.dialect.name == "postgresql":
+        told = (
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' UNION ALL "
+            "SELECT 'entry_version', string_agg(conname, ' ') FROM pg_constraint "
+            "WHERE conrelid = 'entry_version'::regclass"
+        )
+    made = dict(db.session.execute(text(told)).all())
     for index in (
         "uq_sync_run_instruction", "uq_sync_run_test", "uq_sync_run_running", "uq_sync_link_account",
         "uq_sync_link_place", "uq_sync_link_primary", "uq_entry_version_pending", "uq_entry_version_current",
@@ -142,16 +158,16 @@ def test_down_to_nothing_and_up_again(app: Flask) -> None:
     keys.prove()
 
 
-def test_sealed_rows_open_on_both_sides_of_an_upgrade(tmp_path: Path) -> None:
+def test_sealed_rows_open_on_both_sides_of_an_upgrade(tmp_path: Path, url: str) -> None:
     """A database of today, stopped, upgraded (to the same or a later head) and started by a new process."""
-    first = make(tmp_path / "instance")
+    first = make(tmp_path / "instance", database_url=url)
     with first.app_context():
         upgrade()
         keys.prove()
         made = fill()
         assert [opened(each) for each in made] == HOSTILE
     dispose(first)
-    second = make(tmp_path / "instance")
+    second = make(tmp_path / "instance", database_url=url)
     with second.app_context():
         upgrade()
         keys.prove()
@@ -160,8 +176,8 @@ def test_sealed_rows_open_on_both_sides_of_an_upgrade(tmp_path: Path) -> None:
 
 
 @pytest.mark.breaks_invariants
-def test_a_chain_of_before_goes_by_the_certificate_its_agent_has_at_the_upgrade(tmp_path: Path) -> None:
-    made = make(tmp_path / "instance")
+def test_a_chain_of_before_goes_by_the_certificate_its_agent_has_at_the_upgrade(tmp_path: Path, url: str) -> None:
+    made = make(tmp_path / "instance", database_url=url)
     with made.app_context():
         upgrade(revision="0001")
         with write() as session:
@@ -178,15 +194,57 @@ def test_a_chain_of_before_goes_by_the_certificate_its_agent_has_at_the_upgrade(
     dispose(made)
 
 
-def test_a_wrong_master_key_starts_nothing(tmp_path: Path) -> None:
-    first = make(tmp_path / "instance")
+@pytest.mark.breaks_invariants
+def test_runs_are_numbered_on_from_the_highest(tmp_path: Path, url: str) -> None:
+    """A database of before has runs, and no sequence for their numbers."""
+    made = make(tmp_path / "instance", database_url=url)
+    with made.app_context():
+        upgrade(revision="0005")
+        with write() as session:
+            rows = {
+                "vault": {"id": "v", "name": "V", "kind": "shared"},
+                "entry": {"id": "e", "vault_id": "v", "name": "E", "type": "generic"},
+                "sync_agent": {"id": "a", "name": "A", "transport": "winrm", "state": "approved"},
+                "sync_chain": {"id": "c", "entry_id": "e", "agent_id": "a", "on_failure": "continue"},
+                "sync_run": {"id": "r", "number": 41, "chain_id": "c", "kind": "test", "state": "done"},
+            }
+            for table, given in rows.items():
+                insert(session, table, given)
+        upgrade()
+        with write() as session:
+            assert add_run(session, "c", "test", requested_at=now(), due_at=now()).number == 42
+            session.rollback()
+    dispose(made)
+
+
+def test_two_processes_that_start_at_once_bring_the_database_up_to_date_once(tmp_path: Path, url: str) -> None:
+    code = "import sys; from pwserver import prepare; sys.exit(prepare.main([]))"
+    env = os.environ | {"PWSERVER_INSTANCE": str(tmp_path / "instance"), "DATABASE_URL": url}
+    env |= {"PWSERVER_MASTER_KEY": base64.b64encode(b"\2" * 32).decode()}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, env=env, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    told = [(process.communicate(timeout=50)[0], process.returncode) for process in started]
+    assert [status for _, status in told] == [0, 0, 0], told
+    assert all(json.loads(out.splitlines()[-1])["code"] for out, _ in told)
+    made = make(tmp_path / "instance", database_url=url, master_key=env["PWSERVER_MASTER_KEY"])
+    with made.app_context():
+        keys.prove()
+        heads = db.session.execute(text("SELECT version_num FROM alembic_version")).all()
+        assert len(heads) == 1
+    dispose(made)
+
+
+def test_a_wrong_master_key_starts_nothing(tmp_path: Path, url: str) -> None:
+    first = make(tmp_path / "instance", database_url=url)
     with first.app_context():
         upgrade()
         keys.prove()
     dispose(first)
     other = base64.b64encode(b"\1" * 32).decode()
     with pytest.raises(KeyringError) as refused:
-        make(tmp_path / "instance", master_key=other)
+        make(tmp_path / "instance", database_url=url, master_key=other)
     assert other not in str(refused.value)
 
 

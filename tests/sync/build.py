@@ -1,4 +1,5 @@
-"""A vault with chains over the model network, on an in-memory database that is copied from a template per example."""
+"""A vault with chains over the model network, on a database whose rows are put back for each example: one in memory, or
+one of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
 from sqlalchemy import select
@@ -21,6 +23,7 @@ from pwserver.models import AgentScope, AppUser, Entry, Membership, SyncAgent, S
 from pwserver.services import keys, sync
 from pwserver.services.transaction import write
 from pwserver.services.values import add_version
+from tests import postgres
 from tests.sync.world import START, ModelConnect, TrueAccount, TruePlace, World
 
 EXACT = replace(NORMAL, retry=RetryPolicy(jitter=0))
@@ -34,8 +37,8 @@ ACCOUNTS = {
 """Account → its chain's Default Sync."""
 
 
-def make_app(folder: Path, timing: Timing = EXACT) -> Flask:
-    app = create_app(Config(instance=folder, database_url="sqlite://", testing=True, timing=timing), pages=False)
+def make_app(folder: Path, timing: Timing = EXACT, url: str = "") -> Flask:
+    app = create_app(Config(instance=folder, database_url=url or "sqlite://", testing=True, timing=timing), pages=False)
     with app.app_context():
         db.create_all()
         keys.prove()
@@ -128,11 +131,31 @@ def build(app: Flask, world: World) -> Scene:
     return scene
 
 
-def raw() -> sqlite3.Connection:
+def raw() -> Any:
+    """The driver's own connection: of the one in memory, or one of PostgreSQL's."""
     connection = db.session.connection().connection.dbapi_connection
     db.session.rollback()
-    assert isinstance(connection, sqlite3.Connection)
     return connection
+
+
+Rows = sqlite3.Connection | postgres.Kept
+"""All that is in a database at a moment."""
+
+
+def rows_now() -> Rows:
+    line = raw()
+    if not isinstance(line, sqlite3.Connection):
+        return postgres.keep(line)
+    copy = sqlite3.connect(":memory:")
+    line.backup(copy)
+    return copy
+
+
+def put_back(rows: Rows) -> None:
+    if isinstance(rows, sqlite3.Connection):
+        rows.backup(raw())
+    else:
+        postgres.put_back(raw(), rows)
 
 
 @dataclass
@@ -140,12 +163,12 @@ class Stage:
     """The app, and the database and world that every example starts from: built once, copied back each time."""
 
     app: Flask
-    template: sqlite3.Connection
+    template: Rows
     scene: Scene
 
     def restore(self) -> Scene:
         db.session.remove()
-        self.template.backup(raw())
+        put_back(self.template)
         world = deepcopy(self.scene.world)
         self.app.config["CLOCK"] = lambda: world.now
         return replace(self.scene, world=world)
@@ -158,8 +181,9 @@ class Stage:
             return _keep(scene)
 
 
-def make_stage(folder: Path, timing: Timing = EXACT) -> Stage:
-    app = make_app(folder, timing)
+def make_stage(folder: Path, timing: Timing = EXACT, url: str = "") -> Stage:
+    """``url``: of an empty database; else one in memory is made."""
+    app = make_app(folder, timing, url)
     with app.app_context():
         return _keep(build(app, new_world()))
 
@@ -176,7 +200,6 @@ def proved(stage: Stage) -> Stage:
 
 
 def _keep(scene: Scene) -> Stage:
-    template = sqlite3.connect(":memory:")
-    raw().backup(template)
+    template = rows_now()
     db.session.remove()
     return Stage(scene.app, template, scene)

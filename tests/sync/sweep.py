@@ -8,7 +8,6 @@ the timer ticks, workers work, people go on with the story; then the model netwo
 from __future__ import annotations
 
 import copy
-import sqlite3
 import sys
 import tempfile
 from collections import Counter, deque
@@ -189,7 +188,7 @@ STORIES = (
 class State:
     """What a death leaves: the database, the world, and which act of the story had begun."""
 
-    database: sqlite3.Connection
+    database: build.Rows
     world: World
     act: int
 
@@ -208,7 +207,7 @@ class Film:
         self.used: set[str] = set()
         self._known: dict[str, int] = {}
         self._frame, self._act = -1, -1
-        self._database = sqlite3.connect(":memory:")
+        self._database = build.rows_now()
 
     def begin(self, act: int) -> None:
         """People have acted; what workers and timer do from now on is filmed."""
@@ -221,8 +220,7 @@ class Film:
 
     def _committed(self) -> None:
         self._frame += 1
-        self._database = sqlite3.connect(":memory:")
-        build.raw().backup(self._database)
+        self._database = build.rows_now()
 
     def _commit(self, at: str) -> None:
         """A commit is whole or nothing: whoever dies before its end leaves the database as it was before it."""
@@ -449,9 +447,9 @@ def needed() -> set[str]:
     return commits | set(get_args(Method)) | {str(kind) for kind in RunKind} | {str(step) for step in Step}
 
 
-def stage_for(folder: Path) -> Stage:
+def stage_for(folder: Path, url: str = "") -> Stage:
     """The stage of the sweep: every link proved, in the fast profile. Its app's context has to be pushed to use it."""
-    stage = build.proved(build.make_stage(folder, QUICK))
+    stage = build.proved(build.make_stage(folder, QUICK, url))
     stage.scene.world.advance(60)
     return stage
 

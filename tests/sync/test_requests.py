@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,8 +23,8 @@ from tests.sync.sweep import proved, request_change, work
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    return make_stage(Path(tmp_path_factory.mktemp("requests")))
+def stage(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return make_stage(Path(tmp_path_factory.mktemp("requests")), url=new_database())
 
 
 @pytest.fixture
