@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 10
 """A job whose horse, worker or host died is found again this soon. RQ's own default is minutes."""
 PRELOADED = (
-    "jobs.sync", "jobs.mail", "pwserver.services.mail.letters", "pwserver.services.sync", "pwserver.services.sync.connect",
-    "spnego._ntlm",
+    "jobs.sync", "jobs.mail", "pwserver.services.mail.letters", "pwserver.services.sync",
+    "pwserver.services.sync.connect", "spnego._ntlm",
 )  # fmt: skip
 """What a run imports late, since pages and commands do without it; the last one even in the middle of a login."""
 STOP_SECONDS = 20

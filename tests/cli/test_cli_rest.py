@@ -33,8 +33,8 @@ AGENT = {
     "passwords", "last_contact_at",
 }  # fmt: skip
 SEEN = (
-    "at", "entry", "run_id", "name", "email", "machine", "account", "word", "path", "wait", "numbers", "version", "acting",
-    "kind", "settings", "whose", "linked", "number", "to", "link_id", "logins", "reason", "choice",
+    "at", "entry", "run_id", "name", "email", "machine", "account", "word", "path", "wait", "numbers", "version",
+    "acting", "kind", "settings", "whose", "linked", "number", "to", "link_id", "logins", "reason", "choice",
 )  # fmt: skip
 """Every argument and option that takes a value. None of them is a secret: a new one has to be thought about here."""
 
