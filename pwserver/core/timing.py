@@ -44,6 +44,8 @@ class Timing:
     logon_every: float = 30 * 24 * 3600
     override_waiting: float = 15 * 60
     override_running: float = 60 * 60
+    mail_when_silent: float = 15 * 60
+    """How long a machine may be silent before its owners are told."""
     retry: RetryPolicy = RetryPolicy()
 
 
@@ -60,6 +62,7 @@ FAST = Timing(
     tick=0.3,
     renudge=2,
     try_window=30,
+    mail_when_silent=8,
     retry=RetryPolicy(steps=(0.5, 1, 1, 2, 2), every=3, give_up=600),
 )
 """The profile of tests across processes: the same rules, seconds instead of minutes."""

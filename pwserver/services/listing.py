@@ -12,6 +12,7 @@ from typing import Any, TypeVarTuple
 from sqlalchemy import ColumnElement, Select, case, func, or_, select
 
 from pwserver.core.finding import words_of
+from pwserver.core.marks import digest
 from pwserver.core.passwords import TYPES
 from pwserver.core.states import STATUS, Status
 from pwserver.extensions import db
@@ -72,6 +73,17 @@ class Page:
     total: int
     number: int
     starred: frozenset[str] = frozenset()
+
+    @property
+    def busy(self) -> bool:
+        """A password of this page is in motion: the page asks again."""
+        return any(STATUS[row.status].tone == "run" for row in self.rows)
+
+    @property
+    def mark(self) -> str:
+        """Another one whenever this page would look otherwise."""
+        shown = [(one.entry.id, one.entry.row_version, one.status, one.detail, one.states) for one in self.rows]
+        return digest([shown, sorted(self.counts.items()), self.total])
 
     @property
     def found(self) -> int:

@@ -44,6 +44,8 @@ def create() -> ResponseReturnValue:
 @on_vault("read")
 def show(vault: Vault) -> ResponseReturnValue:
     page = page_of([vault.id], asked("find"), me())
+    if request.args.get("since") == page.mark:
+        return "", 204
     owners = [user.name for user, right in vaults.members(vault) if right == Right.OWNER]
     template = "vaults/_passwords.html" if wants_fragment() else "vaults/show.html"
     return render_template(template, vault=vault, page=page, owners=owners, swapped=wants_fragment())

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from pwserver import supervisor
-from tests.story.steps import STEPS
+from tests.story.steps import FORTY, TROUBLE
 from tests.story.story import walk
 
 
@@ -20,10 +20,11 @@ def spawn(*arguments: str, env: dict[str, str]) -> subprocess.Popen[str]:
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        found = walk(Path(folder) / "instance", spawn, STEPS)
-    sys.stderr.write(json.dumps(found["measured"]) + "\n")
-    sys.stdout.write(json.dumps({"steps": found["steps"]}) + "\n")
-    return 0 if all(step["ok"] for step in found["steps"]) else 1
+        found = [walk(Path(folder) / name, spawn, tale) for name, tale in (("a", TROUBLE), ("b", FORTY))]
+    steps = [step for tale in found for step in tale["steps"]]
+    sys.stderr.write(json.dumps([tale["measured"] for tale in found]) + "\n")
+    sys.stdout.write(json.dumps({"steps": [step | {"n": n} for n, step in enumerate(steps, 1)]}) + "\n")
+    return 0 if all(step["ok"] for step in steps) else 1
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ from urllib.parse import urljoin
 
 from playwright.sync_api import Error, Locator, Response, sync_playwright
 
+from pwserver.config import PROJECT
 from tests.story.browser import Node, Page, parse
 
 PROGRAM = os.environ.get("PWSERVER_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+SHOTS = PROJECT / "build" / "shots"
 DESKTOP, PHONE = (1280, 900), (390, 844)
 FILL_FIRST = ("radio", "checkbox")
 """What belongs to a choice shows when it is chosen, so choices come before what is typed."""
@@ -52,6 +54,40 @@ class Chromium:
         self.tab.on("pageerror", lambda error: self._heard(str(error)))
         self.tab.on("response", self._answered)
 
+    def drag(self, grip: Locator, onto: Locator) -> Page:
+        """Takes hold of ``grip`` and lets it go over the upper half of ``onto``, as a hand does."""
+        begin, end = grip.bounding_box(), onto.bounding_box()
+        assert begin, "what is dragged is in sight"
+        assert end, "so is where it goes"
+        mouse = self.tab.mouse
+        mouse.move(begin["x"] + begin["width"] / 2, begin["y"] + begin["height"] / 2)
+        mouse.down()
+        mouse.move(end["x"] + 20, end["y"] + end["height"] / 4, steps=8)
+        with self.tab.expect_response(lambda answer: answer.request.method == "POST") as waited:
+            mouse.up()
+        self._until(AT_REST)
+        return self._read(waited.value.status)
+
+    def key(self, grip: Locator, keys: str) -> Page:
+        """Presses keys where the focus stands, which send a form."""
+        grip.focus()
+        with self.tab.expect_response(lambda answer: answer.request.method == "POST") as waited:
+            self.tab.keyboard.press(keys)
+        self._until(AT_REST)
+        return self._read(waited.value.status)
+
+    def as_wide_as(self, size: tuple[int, int]) -> None:
+        self.tab.set_viewport_size({"width": size[0], "height": size[1]})
+
+    def picture(self, name: str) -> None:
+        """The whole page, for people to look at."""
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        self.tab.screenshot(path=SHOTS / f"story-{name}.png", full_page=True)
+
+    def forget(self) -> None:
+        """Signed out, as somebody who comes by a mail's link on another day."""
+        self.tab.context.clear_cookies()
+
     def close(self) -> None:
         self._program.close()
         self._playwright.stop()
@@ -75,6 +111,11 @@ class Chromium:
         node = next(one for one in self.page.root.find("a") if one.text.startswith(words))
         return self._click(node, "GET", "hx-get" in node.attrs)
 
+    def click(self, link: Node) -> Page:
+        """Follows a link of the page that was read last."""
+        self.look()
+        return self._click(self._again(link), "GET", "hx-get" in link.attrs)
+
     def press(self, words: str | Node, values: Mapping[str, str | Sequence[str]] | None = None) -> Page:
         """Fills ``values`` into the form of a button of this page, found by its words, and presses it."""
         values = values or {}
@@ -91,12 +132,12 @@ class Chromium:
     # -- inside
 
     def _again(self, node: Node) -> Node:
-        """The same button on the page as it is now: by its words and its name for those who do not see it."""
+        """The same button or link on the page as it is now: by its words and its name for those who do not see it."""
         label = node.attrs.get("aria-label", "")
         return next(
             one for one in self.page.root.find(node.tag)
             if one.text == node.text and one.attrs.get("aria-label", "") == label
-            and one.attrs.get("formaction", "") == node.attrs.get("formaction", "")
+            and all(one.attrs.get(name) == node.attrs.get(name) for name in ("formaction", "href"))
         )  # fmt: skip
 
     def _find(self, node: Node) -> Locator:

@@ -19,6 +19,10 @@ def sign_in(story: Story) -> str:
     assert "Dashboard" in browser.page.text
     browser.follow(demo.VAULT)
     story.vault = browser.page.url
+    browser.follow("Members")
+    eddie = next(row for row in browser.page.root.find("tr") if "Eddie" in row.text)
+    browser.press(eddie.find("button")[0], {"right": "owner"})
+    browser.get(story.vault)
     story.instance.page_when(story.vault, lambda page: page.text.count("In Sync") >= 3, "all three are In Sync", 60)
     browser.follow(ENTRY)
     story.path = browser.page.url

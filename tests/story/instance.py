@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,8 +82,15 @@ class Lab:
 class Instance:
     """One started demo and the person who sits before it."""
 
-    def __init__(self, folder: Path, spawn: Spawn, sits_before: Callable[[str], Browser | Chromium] = Browser) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spawn: Spawn,
+        sits_before: Callable[[str], Browser | Chromium] = Browser,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.running = Running(spawn, folder)
+        self.running.env |= settings or {}
         self.folder, self.process = folder, self.running.start("--demo")
         self.lab = Lab(folder / "lab" / control.SOCKET)
         self.browser = sits_before(f"http://127.0.0.1:{self.running.port}")

@@ -1,13 +1,15 @@
-"""The story in its order."""
+"""The story in its order, in two tales: each begins with a lab in which all is well."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.story import enabling, measuring, trouble
+from tests.story import editing, enabling, measuring, night, trouble
 from tests.story.story import Step
 
-STEPS: Sequence[tuple[str, Step]] = (
+Tale = Sequence[tuple[str, Step]]
+
+TROUBLE: Tale = (
     ("sign in: Dashboard, vault, password", enabling.sign_in),
     ("add links, one to a domain controller by mistake", enabling.add_links),
     ("enable on a lab full of differences", enabling.enable),
@@ -22,4 +24,15 @@ STEPS: Sequence[tuple[str, Step]] = (
     ("correct the stored value", trouble.correct),
     ("a stale service found and adopted", trouble.stale_service),
     ("ten clicks, and what the books say", measuring.measure),
+)
+FORTY: Tale = (
+    ("sign in again: another lab", enabling.sign_in),
+    ("edit the chain in its place", editing.edit),
+    ("paste forty machine names", editing.paste_forty),
+    ("forty put right in one step", editing.put_forty_right),
+    ("a change of 41 links, watched", night.watched),
+    ("LAB-04 off: 40 of 41, one mail, a task for each owner", night.off),
+    ("on again: Retest Sync does only LAB-04", night.retest),
+    ("LAB-05 changed at night: test, mail, Approve on a phone", night.at_night),
+    ("what the books say", measuring.books),
 )

@@ -15,6 +15,7 @@ from pwserver.services import demo
 from tests.story.browser import Node, Page
 from tests.story.chromium import Chromium
 from tests.story.instance import Instance, Spawn
+from tests.story.receiver import Receiver
 
 OTHERS = ("LAB-02", "LAB-06", "LAB-07", "LAB-08", "LAB-10")
 """Somebody set another password there."""
@@ -35,7 +36,8 @@ class Story:
     """The walk: what the vault's password is now, and the page of the chain."""
 
     def __init__(self, folder: Path, spawn: Spawn) -> None:
-        self.instance = Instance(folder, spawn, Chromium)
+        self.mail = Receiver()
+        self.instance = Instance(folder, spawn, Chromium, self.mail.settings)
         self.browser, self.lab = self.instance.browser, self.instance.lab
         self.path = self.vault = ""
         self.value = initial("lab")
@@ -44,9 +46,23 @@ class Story:
         self.instance.knows(self.value, *self.outside.values())
         self.instance.knows(*(initial(label) for label in (defaults.LOGIN, "lab-adm", "svc-backup", "admin", "psrv")))
 
+    def end(self) -> None:
+        self.instance.end()
+        self.mail.stop()
+
     @property
     def chain(self) -> str:
         return f"{self.path}/synchronization"
+
+    def sign_in_here(self, name: str) -> None:
+        email, password = self.instance.login(name)
+        self.instance.knows(password)
+        self.browser.press("Sign in", {"email": email, "password": password})
+
+    def sign_in_as(self, name: str) -> None:
+        self.browser.forget()
+        self.browser.get("/sign-in")
+        self.sign_in_here(name)
 
     def open_chain(self) -> Page:
         return self.browser.get(self.chain)
@@ -142,5 +158,5 @@ def walk(folder: Path, spawn: Spawn, steps: Sequence[tuple[str, Step]]) -> dict[
             row["seconds"] = round(time.monotonic() - began, 2)
             sys.stderr.write(f"{'ok' if row['ok'] else 'NOT OK':6} {row['seconds']:6.2f} s  {name}: {row['saw']}\n")
     finally:
-        story.instance.end()
+        story.end()
     return {"steps": told, "measured": story.measured}

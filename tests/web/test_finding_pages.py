@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable
 
@@ -149,3 +150,23 @@ def test_the_health_is_drawn_with_what_is_out_of_sync_standing_taller(app: Flask
     assert min(float(width) for _, _, _, width, _ in bars) >= 10, "one of ten thousand is still seen"
     assert 'aria-label="2 Out of Sync' in page
     assert 'href="/search?only=out_of_sync"' in page
+
+
+@proofs
+def test_a_vault_of_which_something_is_in_motion_asks_again_and_gets_only_news(
+    app: Flask, browser_of: Of, ids: dict[str, str]
+) -> None:
+    olivia = browser_of("olivia")
+    here = f"/vaults/{ids['vault_id']}"
+    assert 'hx-trigger="every' not in olivia.get(here).text, "at rest it does not ask"
+    with app.app_context():
+        scenes.changing()
+    asks = re.search(r'hx-get="([^"]+since=[^"]+)" hx-trigger="every 2s"', olivia.get(here).text)
+    assert asks, "something is in motion"
+    again = html.unescape(asks[1])
+    assert olivia.get(again, headers={"HX-Request": "true"}).status_code == 204
+    with app.app_context():
+        scenes.end_runs(Cast().entry)
+    news = olivia.get(again, headers={"HX-Request": "true"})
+    assert news.status_code == 200
+    assert "Out of Sync" in news.text

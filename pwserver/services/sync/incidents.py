@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.orm import scoped_session
 
@@ -21,8 +22,6 @@ from pwserver.sync.settle import GIVEN_UP
 
 Session = scoped_session[Any]
 
-SILENT_FOR = timedelta(minutes=15)
-"""How long an owner is not told of a mere silence."""
 LOGIN_REFUSED, LINKED_REFUSED, BEHIND_A_LOGIN = "login_refused", "linked_refused", "waiting_for_login"
 AGENT_SILENT = frozenset({"no_answer", "unreachable", "no_dns", "out_of_shells"})
 """Reasons of a link behind a Windows agent that speak of the agent itself: its machines are asked by it."""
@@ -44,7 +43,8 @@ def follow(session: Session, chain: SyncChain, status: Status, links: Sequence[S
     if status == Status.OUT_OF_SYNC or silent_for_days:
         # A place skipped because its account's machine is off, and an unknown that is being probed, wait for nobody.
         silent = all(link.state not in (LinkState.REFUSED, LinkState.BLOCKED) for link in links)
-        due = at + SILENT_FOR if silent and not silent_for_days else at
+        pace = current_app.config["PWSERVER"].timing
+        due = at + timedelta(seconds=pace.mail_when_silent) if silent and not silent_for_days else at
         _stands(session, chain, found, "unreachable" if silent else "needs_override", due, at, links)
     elif found is not None and status in OVER and not (status == Status.PENDING_SYNC and _is_active(session, chain)):
         found.closed_at, found.closed_why = at, OVER[status]

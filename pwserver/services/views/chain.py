@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from pwserver.core.marks import digest
 from pwserver.core.states import STATUS, LinkState, Row, Status
 from pwserver.extensions import db
 from pwserver.models import Entry, EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
@@ -276,11 +276,6 @@ def _mark(chain: SyncChain, run: SyncRun | None, links: Sequence[LinkView]) -> s
 
 def _shown(link: LinkView) -> tuple[Any, ...]:
     return (link.id, link.number, str(link.state), link.evidence.parts, link.why.parts, link.at_work, link.can_adopt)
-
-
-def digest(facts: Any) -> str:
-    """A short mark that changes whenever ``facts`` do."""
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
 
 
 RUN_DOES = {

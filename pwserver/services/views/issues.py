@@ -8,13 +8,14 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
+from pwserver.core.marks import digest
 from pwserver.core.states import LINK, STATUS, LinkState, Row, Status
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, Incident, Membership, SyncAgent, SyncChain, SyncRun, Vault
 from pwserver.services.entries import Listed
 from pwserver.services.favourites import favourites_of
 from pwserver.services.transaction import now
-from pwserver.services.views.chain import ChainView, digest, read_chain
+from pwserver.services.views.chain import ChainView, read_chain
 from pwserver.services.views.health import VaultHealth, health_words, read_health
 from pwserver.services.views.links import LinkView
 from pwserver.services.views.said import counted, named
