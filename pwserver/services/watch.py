@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import current_app
 from redis.exceptions import RedisError
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import scoped_session
 
 from pwserver import queueing
@@ -134,7 +134,9 @@ def read_beats() -> dict[str, datetime]:
 def _write_beats(beats: dict[str, datetime]) -> None:
     end_read()
     with write() as session:
-        session.merge(Setting(name=BEATS, text=json.dumps({name: at.isoformat() for name, at in beats.items()})))
+        text = json.dumps({name: at.isoformat() for name, at in beats.items()})
+        insert_new(session, Setting, name=BEATS, text=text)
+        session.execute(update(Setting).where(Setting.name == BEATS).values(text=text))
 
 
 def _workers_seen() -> tuple[dict[str, datetime], bool]:

@@ -8,7 +8,7 @@ import pytest
 
 from bench.quiet_day import CHANGED, OFF, RESTORED, play
 
-pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(600), pytest.mark.xdist_group("quiet-day")]
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,6 @@ def demo(tmp_path: Path, spawn: Callable[..., subprocess.Popen[str]]) -> Iterato
 @pytest.mark.sweep
 @pytest.mark.enable_socket
 @pytest.mark.timeout(240)
-@pytest.mark.xdist_group("supervisor")
 def test_every_page_can_be_typed_as_it_stands(demo: tuple[Path, Running]) -> None:
     folder, running = demo
     for name in PAGES:

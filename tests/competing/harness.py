@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -37,7 +37,7 @@ class Duel:
     judge: Callable[[Scene, tuple[str, str]], str]
 
 
-def rounds(stage: Stage, duel: Duel, number: int) -> Iterator[str]:
+def rounds(stage: Stage, duel: Duel, number: int) -> Generator[str]:
     """What was wrong in each of ``number`` rounds, "" mostly. Whoever has seen enough may stop."""
     with stage.app.app_context(), _opponents(stage, duel) as lines:
         try:

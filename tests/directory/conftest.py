@@ -18,12 +18,14 @@ from tests.directory.samba import DomainController
 MEANS = ["kerberos", "bind"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of them in one worker: there is one domain controller on a machine."""
     for item in items:
         if item.path.parent.name == "directory":
             item.add_marker(pytest.mark.xdist_group("directory"))
             item.add_marker(pytest.mark.directory)
+            item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.fixture(scope="session")

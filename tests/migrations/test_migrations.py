@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -100,10 +101,19 @@ SKIPPED = pytest.mark.filterwarnings("ignore:.*expression-based index")
 """SQLite does not tell of indexes over expressions; their names are compared below."""
 
 
+def _other_default(_context: Any, _there: Any, column: Any, is_there: Any, _ours: Any, ours: Any) -> bool | None:
+    """PostgreSQL cannot compare JSON; of those columns the words are compared. None: as alembic does it."""
+    if not isinstance(column.type, JSON):
+        return None
+    return str(is_there or "").partition("::")[0] != str(ours or "")
+
+
 @SKIPPED
 def test_models_and_migrations_describe_the_same_tables(app: Flask) -> None:
     with db.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": _other_default}
+        )
         differences = compare_metadata(context, Base.metadata)
     assert differences == []
 

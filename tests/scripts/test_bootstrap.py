@@ -10,7 +10,7 @@ import pytest
 from pwserver.connectors import contract, scripts
 from pwserver.connectors.contract import OPERATIONS
 from pwserver.lab import engine_mind
-from tests.scripts.scenarios import HOSTILE, NEW, SERVICE, TASK, Scenario, account, fault
+from tests.scripts.scenarios import DOMAIN, HOSTILE, NEW, SERVICE, TASK, Scenario, account, fault, may_change
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
 
@@ -24,6 +24,8 @@ def scenario(op: str, value: str) -> Scenario:
         return Scenario(op, op, "LAB-02", secrets={"value": value}, prepare=account(password=value))
     if op in ("change", "reset"):
         return Scenario(op, op, "LAB-02", secrets={"new": value})
+    if op.endswith("_domain"):
+        return Scenario(op, op, "LAB-01", DOMAIN, {"new": value}, prepare=may_change)
     if op.startswith("re"):
         return Scenario(op, op, "SRV-01", TASK if op == "read_task" else SERVICE)
     params = TASK if op.endswith("task") else SERVICE
@@ -36,7 +38,7 @@ def start(one: Scenario, **more):
     return lab, output, status
 
 
-@pytest.mark.parametrize(("op", "value"), list(zip(OPERATIONS, VALUES * 2, strict=False)), ids=list(OPERATIONS))
+@pytest.mark.parametrize(("op", "value"), list(zip(OPERATIONS, VALUES * 3, strict=False)), ids=list(OPERATIONS))
 def test_an_operation_answers_once_through_the_bootstrap(engine, op, value):
     one = scenario(op, value)
     lab, output, status = start(one)
@@ -46,6 +48,8 @@ def test_an_operation_answers_once_through_the_bootstrap(engine, op, value):
     assert value.encode() not in output
     if op in ("change", "reset"):
         assert lab.password() == value
+    if op in ("change_domain", "reset_domain"):
+        assert lab.account("svc-backup", "DC1").password == value
     if op == "set_task":
         assert lab.machine("SRV-01").tasks[0].stored == value
     if op == "set_service":

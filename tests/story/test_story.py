@@ -38,8 +38,8 @@ two</textarea><button type="submit">Save <b>all</b></button></form>
 @pytest.mark.parametrize(
     "tale",
     [
-        pytest.param(TROUBLE, id="trouble", marks=pytest.mark.xdist_group("supervisor")),
-        pytest.param(FORTY, id="forty", marks=pytest.mark.xdist_group("forty")),
+        pytest.param(TROUBLE, id="trouble"),
+        pytest.param(FORTY, id="forty"),
     ],
 )
 def test_the_whole_story(tale: Tale, instance: Path, spawn: Callable[..., subprocess.Popen[str]]) -> None:  # noqa: F811

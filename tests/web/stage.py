@@ -6,10 +6,11 @@ from flask import Flask
 
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
-from pwserver.models import Incident
+from pwserver.models import Incident, Outbox
 from pwserver.services import entries, favourites, sync, users, values, vaults, views
 from pwserver.services.entries import Settings
 from pwserver.services.listing import Asked, page_of
+from pwserver.services.mail import alerts, outbox
 from tests.conftest import Cast
 from tests.web import scenes
 from tests.web.many import fill
@@ -47,6 +48,7 @@ def out_of_sync(app: Flask) -> dict[str, str]:
             "agent_id": agent_id(),
             "run_id": run_id(),
             "incident_id": incident_id,
+            "mail_id": mail_id(),
             "link_id": scenes.link(cast.entry, "LAB-02").id,
             "version_id": values.current_version(entry).id,
             "trashed": gone.id,
@@ -56,6 +58,14 @@ def out_of_sync(app: Flask) -> dict[str, str]:
             "generic": made.id,
             "devices": devices.id,
         }
+
+
+def mail_id() -> str:
+    """The mail about it, written and kept: no mail server is configured."""
+    alerts.make_due()
+    for each, _queue in outbox.due():
+        outbox.deliver(each)
+    return str(db.session.scalars(db.select(Outbox.id).filter_by(template="needs_override")).first())
 
 
 def listed(vault_id: str) -> list[entries.Listed]:

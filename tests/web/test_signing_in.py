@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from flask import Flask
 
 from pwserver import create_app
-from pwserver.config import Config
 from pwserver.extensions import db
 from pwserver.models import Event
 from pwserver.services import login, users
-from tests.conftest import MASTER, Cast, Clock, dispose, email_of, password_of
+from tests.conftest import Cast, Clock, dispose, email_of, password_of
 from tests.web.conftest import Browser
 
 Of = Callable[[str], Browser]
@@ -60,20 +58,18 @@ def test_a_guesser_at_one_account_does_not_lock_others_out(browser: Browser, app
 
 @pytest.mark.parametrize(("proxies", "told"), [(0, {"127.0.0.1"}), (1, {"198.51.100.7", "198.51.100.8"})])
 def test_behind_a_proxy_each_persons_own_address_is_counted(
-    template_folder: Path, tmp_path: Path, proxies: int, told: set[str]
+    app: Flask, proxies: int, told: set[str]
 ) -> None:
     """And without one, nobody can choose the address under which his guesses are counted."""
-    folder = tmp_path / "instance"
-    shutil.copytree(template_folder, folder)
-    app = create_app(Config(instance=folder, master_key=MASTER, testing=True, proxies=proxies))
+    behind = create_app(replace(app.config["PWSERVER"], proxies=proxies))
     for address in ("198.51.100.7", "10.9.9.9, 198.51.100.8"):  # a proxy appends; what stood before it is hearsay
-        browser = Browser(app)
+        browser = Browser(behind)
         browser.client.environ_base["HTTP_X_FORWARDED_FOR"] = address
         assert browser.sign_in("olivia", "wrong").status_code == 422
     with app.app_context():
         refused = db.session.scalars(db.select(Event).filter_by(verb="session.refused")).all()
         assert {event.facts["address"] for event in refused} == told
-    dispose(app)
+    dispose(behind)
 
 
 def test_the_counts_do_not_keep_what_was_typed_as_email(browser: Browser, app: Flask) -> None:
