@@ -219,7 +219,7 @@ WITHOUT_WHERE = (
 )
 WITHOUT_LOCK = (
     Mutant(CLAIM, claims_by_looking_first, serial=True),
-    Mutant(FENCE, looks_at_the_fence_only, serial=True),
+    Mutant(FENCE, looks_at_the_fence_only),  # the lease is not extended either: a take-over comes in behind the intent
     Mutant(BUDGET, no_account_lock, serial=True),
     Mutant(PROMOTION, looks_at_the_fence_only, serial=True),
     Mutant(ACCOUNT, no_account_lock, serial=True),
