@@ -56,7 +56,7 @@ _SETTINGS = """[libdefaults]
     disable_encrypted_timestamp = false
   }}
 """
-_SAFE = re.compile(r"[A-Za-z0-9.:\[\]-]+")
+_SAFE = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
 
 
 def is_installed() -> bool:

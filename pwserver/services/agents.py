@@ -21,6 +21,7 @@ from pwserver.models import AgentScope, AppUser, Entry, Membership, SyncAgent, S
 from pwserver.services import agent_rules, entries, locking, vaults
 from pwserver.services.audit import record
 from pwserver.services.sync.credentials import is_usable
+from pwserver.services.sync.incidents import forget_agent
 from pwserver.services.sync.requeue import carry_on
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
@@ -318,6 +319,7 @@ def _set_state(session: AnySession, actor: AppUser | None, row: SyncAgent, state
 def _remove(session: AnySession, actor: AppUser, row: SyncAgent, verb: str) -> None:
     agent_rules.refuse_used(session, row, None, "It cannot be removed")
     record(session, actor, verb, subject=row.name)
+    forget_agent(session, row.id)
     session.delete(row)
 
 

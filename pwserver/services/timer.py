@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import scoped_session
 
 from pwserver.extensions import db
@@ -36,8 +35,9 @@ def tick(room: int | None = None) -> list[tuple[str, str]]:
     _expire_overrides()
     queue_tests(now(), AT_ONCE)
     _refresh_stale()
+    nudged = _nudge(room)
     _make_mails()
-    return _nudge(room)
+    return nudged
 
 
 def _due(at: datetime) -> Any:
@@ -137,8 +137,6 @@ def _make_mails() -> None:
     for make in (alerts.make_due, summary.make_due):
         try:
             make()
-        except SQLAlchemyError:
-            raise  # the database is away: the whole round is
         except Exception:
             db.session.rollback()
             log.exception("mails were not made")

@@ -37,8 +37,9 @@ POSTGRES = {
     },
 }
 """Engine options; a connection that broke while it was not used is replaced before its next use."""
-LOST_RACE = frozenset({"40001", "40P01"})
-"""SQLSTATE of a serialization failure and of a deadlock: rolled back whole, and good to be done again."""
+LOST_RACE = frozenset({"40001", "40P01", "55P03"})
+"""SQLSTATE of a serialization failure, of a deadlock, and of a lock that was not to be had in time: rolled back whole,
+and good to be done again."""
 TRIES = 5
 
 P = ParamSpec("P")

@@ -10,12 +10,13 @@ from pwserver.core.errors import Conflict, Forbidden, Invalid, Throttled
 from pwserver.core.secrets import Secret
 from pwserver.core.states import Health
 from pwserver.extensions import db
-from pwserver.models import AccountTry, Event, SyncAgent, SyncChain
+from pwserver.models import AccountTry, Event, Incident, SyncAgent, SyncChain
 from pwserver.services import agent_test, agents, entries, sync, vaults
 from pwserver.services.agent_test import Contact
 from pwserver.services.agent_test import test_agent as check_agent
 from pwserver.services.sync import accounts, answers
 from pwserver.services.sync.credentials import is_usable
+from pwserver.services.transaction import write
 from tests.conftest import Cast, Clock
 from tests.lab_wire.kit import Lab, certificate_folder, lab
 from tests.web.things import PIN, add_agent, add_chain
@@ -312,3 +313,33 @@ def test_this_server_is_made_once(ctx: Flask, cast: Cast) -> None:
     assert agents.ensure_this_server().id == first
     assert is_usable(agents.ensure_this_server())
     assert entries.find_entry("computer lab", "LAB ADMINISTRATOR") is not None
+
+
+def test_an_agent_that_once_was_the_cause_of_many_can_still_be_removed(ctx: Flask, cast: Cast, clock: Clock) -> None:
+    agent = pending(cast)
+    with write() as session:
+        known = {"opened_at": clock(), "mail_due_at": clock(), "kind": "needs_override", "closed_at": clock()}
+        session.add(Incident(agent_id=agent.id, told=True, closed_why="in_sync", over_mailed_at=clock(), **known))
+    agents.deny(cast.ada, agent, row_version=agent.row_version)
+    assert db.session.scalar(db.select(SyncAgent).filter_by(name="BRANCH-07")) is None
+    assert db.session.scalar(db.select(Incident)) is None
+
+
+@pytest.mark.parametrize(
+    ("user_name", "domain", "key"),
+    [
+        ("CORP\\lab-adm", "", "corp\\lab-adm"),
+        ("lab-adm", "CORP", "corp\\lab-adm"),
+        ("adm@corp.example", "", "corp.example\\adm"),
+        ("svc-psrv", "", "lab-02\\svc-psrv"),
+    ],
+)
+def test_a_login_of_a_domain_is_one_account_on_every_machine(
+    ctx: Flask, cast: Cast, user_name: str, domain: str, key: str
+) -> None:
+    """Else a stale one would be sent once to each machine: forty wrong logons on one account."""
+    settings = entries.Settings("lender", "generic", user_name, domain=domain)
+    entry = entries.create_entry(cast.olivia, cast.vault, settings, Secret("good-enough-1"))
+    assert accounts.key_of_login(db.session, entry, "LAB-02") == key
+    elsewhere = accounts.key_of_login(db.session, entry, "LAB-03")
+    assert (elsewhere == key) is (not key.startswith("lab-02"))

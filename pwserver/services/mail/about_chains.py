@@ -43,7 +43,7 @@ class Line:
 
 def write_begin(ids: Mapping[str, str], user: AppUser) -> tuple[str, Facts]:
     """The first mail of an incident, or its turn into one that needs a person."""
-    incident = db.session.get_one(Incident, ids["incident"], populate_existing=True)
+    incident = _incident(ids)
     if incident.closed_at is not None:
         raise Moot(OVER_UNSENT)
     if incident.kind != ids["template"]:
@@ -58,7 +58,7 @@ def write_begin(ids: Mapping[str, str], user: AppUser) -> tuple[str, Facts]:
 
 def write_over(ids: Mapping[str, str], user: AppUser) -> tuple[str, Facts]:
     """That it is over, to whoever had one of the first."""
-    incident = db.session.get_one(Incident, ids["incident"], populate_existing=True)
+    incident = _incident(ids)
     had = [row for row in mails_of(db.session, incident.id) if row.to_user_id == user.id]
     if not any(row.state in ("sent", "sending", "kept") for row in had):
         raise Moot("The mail that said it began was never taken, so this one is not sent either.")
@@ -75,6 +75,13 @@ def write_over(ids: Mapping[str, str], user: AppUser) -> tuple[str, Facts]:
         view = read_chain(chains[0].entry)
         return "over", facts | _place(chains[0], user) | {"incident": own, "links": len(view.links) if view else 0}
     return "cause_over", facts | _cause_facts(incident, chains, user)
+
+
+def _incident(ids: Mapping[str, str]) -> Incident:
+    found = db.session.get(Incident, ids["incident"], populate_existing=True)
+    if found is None:
+        raise Moot("The agent it was about was removed.")
+    return found
 
 
 def _own_incident(incident: Incident, chain: SyncChain) -> Incident:

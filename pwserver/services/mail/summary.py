@@ -11,6 +11,7 @@ from pwserver.core.states import Status
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, Incident, Membership, Setting, SyncChain, SyncLink, Vault
 from pwserver.services.mail.outbox import put
+from pwserver.services.sync.accounts import insert_new
 from pwserver.services.transaction import end_read, now, write
 
 HOUR = 7
@@ -46,7 +47,7 @@ def make_due() -> None:
     with write() as session:
         known = session.get(Setting, MADE, with_for_update=True, populate_existing=True)
         if known is None:
-            session.add(Setting(name=MADE, text=week))
+            insert_new(session, Setting, name=MADE, text=week)
         elif known.text < week:
             known.text = week
             for user in session.scalars(_owners()):

@@ -45,6 +45,9 @@ def account_name(user_name: str, machine: str) -> str:
     if "\\" in user_name:
         prefix, user = user_name.split("\\", 1)
         return f"{machine if prefix in ('', '.') else prefix}\\{user}".casefold()
+    if "@" in user_name:
+        user, _, domain = user_name.rpartition("@")
+        return f"{domain}\\{user}".casefold()
     return f"{machine}\\{user_name}".casefold()
 
 
@@ -62,7 +65,15 @@ def key_of_login(session: Session, entry: Entry, machine: str) -> str:
         .join(SyncChain, SyncChain.id == SyncLink.chain_id)
         .where(SyncChain.entry_id == entry.id, SyncLink.position == 0, SyncLink.active)
     )
-    return own or key_of(session, account_name(entry.user_name, entry.machine or machine))
+    return own or key_of(session, account_name(login_name(entry), entry.machine or machine))
+
+
+def login_name(entry: Entry) -> str:
+    """The user name by which a credential is sent. Its tries are booked under the same, or one account of a domain
+    would have a budget on each machine."""
+    domain = entry.machine if entry.type == "domain" else entry.domain
+    plain = domain and "\\" not in entry.user_name and "@" not in entry.user_name
+    return f"{domain}\\{entry.user_name}" if plain else entry.user_name
 
 
 def was_sent_since(session: Session, link_id: str, version_id: str | None, at: datetime) -> bool:

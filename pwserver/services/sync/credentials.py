@@ -12,7 +12,7 @@ from sqlalchemy.orm import scoped_session
 from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.connectors.windows import same_machine
 from pwserver.models import Entry, EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
-from pwserver.services.sync.accounts import account_name, key_of, key_of_login
+from pwserver.services.sync.accounts import account_name, key_of, key_of_login, login_name
 from pwserver.sync.chain import NotNow
 
 Session = scoped_session[Any]
@@ -104,11 +104,7 @@ def bind(
     )
     if version_id is None:
         return NotNow("no_login")
-    user = entry.user_name
-    domain = entry.machine if entry.type == "domain" else entry.domain
-    if domain and "\\" not in user:
-        user = f"{domain}\\{user}"
-    return Login(entry_id, version_id, user, key_of_login(session, entry, machine))
+    return Login(entry_id, version_id, login_name(entry), key_of_login(session, entry, machine))
 
 
 def own_link(session: Session, chain_id: str, machine: str) -> SyncLink | None:

@@ -12,11 +12,12 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from flask import current_app
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import scoped_session
 
 from pwserver.core.states import LinkState, Status
 from pwserver.models import Incident, LinkAttempt, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
+from pwserver.services.locking import AnySession
 from pwserver.services.sync.accounts import insert_new
 from pwserver.sync.settle import GIVEN_UP
 
@@ -38,7 +39,10 @@ class Cause:
 
 def follow(session: Session, chain: SyncChain, status: Status, links: Sequence[SyncLink], at: datetime) -> None:
     """Opens, turns or ends the incident of a chain, at the end of a transaction that changed its status or links."""
-    found = session.scalar(select(Incident).where(Incident.chain_id == chain.id, Incident.closed_at.is_(None)))
+    session.flush()
+    mine = select(Incident).where(Incident.chain_id == chain.id, Incident.closed_at.is_(None))
+    # Locked: what a mail has just made of it is not written over.
+    found = session.scalar(mine.with_for_update().execution_options(populate_existing=True))
     silent_for_days = status == Status.PENDING_SYNC and any(link.reason == GIVEN_UP for link in links)
     if status == Status.OUT_OF_SYNC or silent_for_days:
         # A place skipped because its account's machine is off, and an unknown that is being probed, wait for nobody.
@@ -66,7 +70,10 @@ def _stands(
 
 def _belongs(session: Session, found: Incident, cause: Cause | None, due: datetime, at: datetime) -> None:
     """Joins the incident of its cause, or stands for itself once the cause is another or none."""
-    held = session.get(Incident, found.cause_id) if found.cause_id else None
+    held = None
+    if found.cause_id:
+        session.flush()
+        held = session.get(Incident, found.cause_id, with_for_update=True, populate_existing=True)
     if held is not None and cause is not None and getattr(held, cause.column) == cause.id and held.closed_at is None:
         if held.kind == "unreachable" and found.kind == "needs_override":
             held.kind, held.mail_due_at, held.mailed_at = found.kind, at, None
@@ -83,16 +90,14 @@ def _join(session: Session, cause: Cause, kind: str, due: datetime, at: datetime
     """The open incident of a cause, made when there is none; whoever owns what joins is mailed once, too."""
     session.flush()
     column = getattr(Incident, cause.column)
-    insert_new(
-        session, Incident, id=new_id(), kind=kind, opened_at=at, mail_due_at=due, told=False, closed_why="",
-        **{cause.column: cause.id},
-    )  # fmt: skip
-    parent = session.scalars(
-        select(Incident)
-        .where(column == cause.id, Incident.closed_at.is_(None))
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()
+    open_one = select(Incident).where(column == cause.id, Incident.closed_at.is_(None)).with_for_update()
+    parent = None
+    while parent is None:  # another run may end the one that was there while we wait for it
+        insert_new(
+            session, Incident, id=new_id(), kind=kind, opened_at=at, mail_due_at=due, told=False, closed_why="",
+            **{cause.column: cause.id},
+        )  # fmt: skip
+        parent = session.scalar(open_one.execution_options(populate_existing=True))
     if parent.kind == "unreachable" and kind == "needs_override":
         parent.kind, parent.mail_due_at = kind, at
     parent.mailed_at = None
@@ -110,6 +115,13 @@ def _leave(session: Session, found: Incident, at: datetime) -> None:
     )
     if parent.closed_at is None and session.scalar(others.limit(1)) is None:
         parent.closed_at, parent.closed_why = at, found.closed_why or "in_sync"
+
+
+def forget_agent(session: AnySession, agent_id: str) -> None:
+    """Before an agent is removed: its incidents go with it, and chains that waited for it stand for themselves."""
+    its = select(Incident.id).where(Incident.agent_id == agent_id)
+    session.execute(update(Incident).where(Incident.cause_id.in_(its)).values(cause_id=None))
+    session.execute(delete(Incident).where(Incident.agent_id == agent_id))
 
 
 def cause_of(session: Session, chain: SyncChain, links: Sequence[SyncLink]) -> Cause | None:
