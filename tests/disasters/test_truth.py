@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from pwserver.connectors.base import Answer as Answers
 from pwserver.connectors.base import Evidence, Means, Outcome, same_stamp
 from pwserver.core.states import ChainFacts, LinkFacts, LinkState, Status, derive_status, is_fresh
-from pwserver.core.timing import FAST, NORMAL
+from pwserver.core.timing import NORMAL
 from pwserver.models import Event, Incident, SyncChain, SyncLink, SyncRun
 from pwserver.services import sync
 from pwserver.services.transaction import write
@@ -215,7 +215,7 @@ def test_a_machine_that_is_off_during_a_change_is_mailed_later_and_at_once_when_
     play.fault("none", "unreachable")
     play.work(run)
     (incident,) = incidents(play)
-    due = play.world.now + timedelta(seconds=FAST.mail_when_silent)
+    due = play.world.now + timedelta(seconds=NORMAL.mail_when_silent)
     assert (incident.kind, incident.mail_due_at) == ("unreachable", due)
     assert play.chain().status_detail == "2 of 4, LAB-02 no answer"
     play.world.outside(OTHER, "by hand", clock_back=False)
