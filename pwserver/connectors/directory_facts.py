@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from pwserver.connectors import security_descriptor as rights
 from pwserver.connectors.ldap_line import DACL_ONLY, LdapLine, Row, escaped
+from pwserver.core.protected_groups import protects
 
 EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 NEVER = 0x7FFFFFFFFFFFFFFF
@@ -25,8 +26,6 @@ _MANAGED = {
     "computer": "a computer account",
 }
 ADMINISTRATOR, KRBTGT = 500, 502
-_PROTECTED_RIDS = frozenset({498, 512, 516, 517, 518, 519, 521, 526, 527})
-_PROTECTED_ALIASES = frozenset(f"S-1-5-32-{number}" for number in (544, 548, 549, 550, 551, 552))
 
 _ATTRIBUTES = (
     "sAMAccountName", "objectSid", "objectClass", "userAccountControl", "msDS-User-Account-Control-Computed",
@@ -216,9 +215,7 @@ def _locked(row: Row, policy: Policy, now: datetime) -> bool:
 
 def _is_protected(line: LdapLine, dn: str) -> bool:
     """A member of a group that Windows protects, also before it has marked the account as such."""
-    groups = {rights.sid_text(raw) for raw in line.base(dn, ["tokenGroups"]).get("tokengroups", [])}
-    domain = {sid for sid in groups if sid.startswith("S-1-5-21-")}
-    return bool(groups & _PROTECTED_ALIASES) or any(int(sid.rpartition("-")[2]) in _PROTECTED_RIDS for sid in domain)
+    return protects(rights.sid_text(raw) for raw in line.base(dn, ["tokenGroups"]).get("tokengroups", []))
 
 
 def _first(row: Row, name: str) -> bytes:

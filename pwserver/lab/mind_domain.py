@@ -6,6 +6,7 @@ from base64 import b64decode, b64encode
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pwserver.core.protected_groups import protects
 from pwserver.lab import calls, mind_accounts
 from pwserver.lab.mind_places import iso
 from pwserver.lab.model.descriptors import CHANGE_PASSWORD, RESET_PASSWORD, SELF, allows, sid_text
@@ -198,7 +199,7 @@ def _read_facts(mind: Mind, directory: Directory) -> None:
         account["managed"] = "gmsa"
     elif account["name"].endswith("$"):
         account["managed"] = "computer"
-    facts["guarded"] = rid in (500, 502) or entry.number("adminCount") > 0
+    facts["guarded"] = rid in (500, 502) or entry.number("adminCount") > 0 or protects(groups)
     facts["protected_user"] = f"{facts['domain_sid']}-525" in groups
     facts["spns"] = len(entry.raw("servicePrincipalName"))
     if rid == 501:

@@ -340,6 +340,8 @@ def domains() -> list[Scenario]:
         "protected-user": domain_account(protected=True),
         "protected-user-may": both(domain_account(protected=True), may_change),
         "guarded": domain_account(admin_count=True),
+        "guarded-by-group": domain_account(groups=["@-512"]),
+        "guarded-by-alias": domain_account(groups=["S-1-5-32-551"]),
         "guarded-no-right": both(domain_account(admin_count=True), delegated),
         "gmsa": domain_account(managed="gmsa"),
         "spns": domain_account(spns=["HTTP/a", "HTTP/b"]),

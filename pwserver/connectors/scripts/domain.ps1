@@ -85,6 +85,16 @@ function Read-PsrvPolicy($entry) {
     history = [int](Get-PsrvNumber $told 'msds-passwordhistorylength'); threshold = [int](Get-PsrvNumber $told 'msds-lockoutthreshold'); window = -(Get-PsrvNumber $told 'msds-lockoutobservationwindow') }
 }
 
+# Whether one of these groups makes its member a protected account.
+function Test-PsrvProtected($groups) {
+  foreach ($sid in $groups) {
+    $last = [long]([string]$sid).Split('-')[-1]
+    if (([string]$sid).StartsWith('S-1-5-32-')) { if (@(544, 548, 549, 550, 551, 552) -contains $last) { return $true } }
+    elseif (([string]$sid).StartsWith('S-1-5-21-') -and @(498, 512, 516, 517, 518, 519, 521, 526, 527) -contains $last) { return $true }
+  }
+  return $false
+}
+
 # Reads the account into the answer, without any logon of it.
 function Read-PsrvDomainAccount {
   $answer['stage'] = 'facts'
@@ -129,8 +139,8 @@ function Read-PsrvDomainAccount {
   $directory = $answer['directory']
   $directory['policy'] = [string]$policy['name']
   $directory['can_reset'] = [bool]$reset
-  # the domain's own Administrator, krbtgt, and what AdminSDHolder watches over
-  $directory['guarded'] = [bool]($rid -eq 500 -or $rid -eq 502 -or (Get-PsrvNumber $entry 'admincount') -gt 0)
+  # the domain's own Administrator, krbtgt, and what AdminSDHolder watches over, or will once it has come round
+  $directory['guarded'] = [bool]($rid -eq 500 -or $rid -eq 502 -or (Get-PsrvNumber $entry 'admincount') -gt 0 -or (Test-PsrvProtected $groups))
   $directory['protected_user'] = [bool]($groups -contains ($directory['domain_sid'] + '-525'))
   $directory['spns'] = [int](@($entry['serviceprincipalname'] | Where-Object { $null -ne $_ }).Length)
   $answer['account'] = $account
