@@ -344,6 +344,19 @@ def test_a_silent_agent_is_one_mail_however_many_chains_wait_and_one_when_it_is_
     assert [mail.subject for mail in receiver.mails[1:]] == ["The sync agent LAB-01 works again, it is over"]
 
 
+def test_a_cause_that_nothing_waits_for_any_more_is_not_said_to_work_again(mailed: Play, receiver: Receiver) -> None:
+    for name in ("desk", "adm"):
+        behind_a_silent_agent(mailed, name)
+    mailed.advance(901)
+    post(mailed)
+    for name in ("desk", "adm"):
+        sync.disable(mailed.olivia, mailed.entry(name))
+    post(mailed)
+    over = only(receiver.mails[1:])
+    assert over.subject == "Nothing waits for the sync agent LAB-01 any more, it is over"
+    assert "works again" not in over.text
+
+
 def test_an_agent_that_tests_do_not_reach_for_three_days_is_one_mail(mailed: Play, receiver: Receiver) -> None:
     mailed.world.agents_off.add("LAB-01")
     for _ in range(100):

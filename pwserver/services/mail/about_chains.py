@@ -74,7 +74,8 @@ def write_over(ids: Mapping[str, str], user: AppUser) -> tuple[str, Facts]:
         own = _own_incident(incident, chains[0])
         view = read_chain(chains[0].entry)
         return "over", facts | _place(chains[0], user) | {"incident": own, "links": len(view.links) if view else 0}
-    return "cause_over", facts | _cause_facts(incident, chains, user)
+    cause = _cause_facts(incident, chains, user)
+    return "cause_over", facts | cause | {"headline": _headline(incident, cause)}
 
 
 def _incident(ids: Mapping[str, str]) -> Incident:
@@ -82,6 +83,17 @@ def _incident(ids: Mapping[str, str]) -> Incident:
     if found is None:
         raise Moot("The agent it was about was removed.")
     return found
+
+
+def _headline(incident: Incident, cause: Facts) -> str:
+    """That it works again only where a chain was proved to; else no more than that nothing waits for it."""
+    if cause["agent"]:
+        name = f"the sync agent {cause['agent'].name}"
+    else:
+        name = f"the linked credential {cause['credential'].name}" if cause["credential"] else "a linked credential"
+    if incident.closed_why != "in_sync":
+        return f"Nothing waits for {name} any more"
+    return f"{name[0].upper()}{name[1:]} works again"
 
 
 def _own_incident(incident: Incident, chain: SyncChain) -> Incident:

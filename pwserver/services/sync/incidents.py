@@ -26,6 +26,8 @@ Session = scoped_session[Any]
 LOGIN_REFUSED, LINKED_REFUSED, BEHIND_A_LOGIN = "login_refused", "linked_refused", "waiting_for_login"
 AGENT_SILENT = frozenset({"no_answer", "unreachable", "no_dns", "out_of_shells"})
 """Reasons of a link behind a Windows agent that speak of the agent itself: its machines are asked by it."""
+LEFT = "left"
+"""Why the incident of a cause ended when the last chain that waited for it waits for something else now."""
 OVER = {Status.IN_SYNC: "in_sync", Status.PENDING_SYNC: "pending", Status.NOT_SYNCED: "disabled"}
 
 
@@ -114,7 +116,7 @@ def _leave(session: Session, found: Incident, at: datetime) -> None:
         Incident.cause_id == parent.id, Incident.id != found.id, Incident.closed_at.is_(None)
     )
     if parent.closed_at is None and session.scalar(others.limit(1)) is None:
-        parent.closed_at, parent.closed_why = at, found.closed_why or "in_sync"
+        parent.closed_at, parent.closed_why = at, found.closed_why or LEFT
 
 
 def forget_agent(session: AnySession, agent_id: str) -> None:
