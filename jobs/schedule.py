@@ -41,7 +41,7 @@ def run(app: Flask) -> int:
                     watch.begin()
                     new = False
                 beat()
-            except SQLAlchemyError as error:  # a database that is busy or away: the next round asks again
+            except (SQLAlchemyError, OSError) as error:  # a database or a disk that is away: the next round asks again
                 log.warning("nothing was asked: %s", type(error).__name__)
         ended.wait(app.config["PWSERVER"].timing.tick)
     return 0

@@ -77,9 +77,9 @@ def keep(facts: Facts) -> None:
     if found.keys() == opened.keys():
         return
     with write() as session:
-        for kind in found.keys() - opened.keys():
+        for kind in sorted(found.keys() - opened.keys()):  # two timers take them in one order
             _open(session, found[kind], at)
-        for kind in opened.keys() - found.keys():
+        for kind in sorted(opened.keys() - found.keys()):
             _close(session, kind, at)
 
 
