@@ -12,7 +12,6 @@ from sqlalchemy import delete
 
 from pwserver.core.errors import Invalid, Throttled
 from pwserver.core.secrets import Secret
-from pwserver.extensions import db
 from pwserver.models import AppUser, Setting
 from pwserver.services import locking, users
 from pwserver.services.audit import record
@@ -104,10 +103,3 @@ def _give_back(session: AnySession, names: dict[str, int]) -> None:
 
 def _stamp(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
-
-
-def forget_counts() -> None:
-    """For the command line: everybody may try again at once."""
-    with write() as session:
-        session.execute(delete(Setting).where(Setting.name.like("sign-in:%")))
-    db.session.expire_all()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Update, delete, func, select, update
+from sqlalchemy import Update, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import scoped_session
 
@@ -181,7 +181,3 @@ def unlock_for_run(session: Session, run_id: str) -> None:
     held = select(Account.key).where(Account.writer_run_id == run_id).order_by(Account.key)
     locking.rows(session, held, Account)
     session.execute(update(Account).where(Account.writer_run_id == run_id).values(writer_run_id=None))
-
-
-def count_tries(session: Session, key: str, since: datetime) -> int:
-    return session.scalar(select(func.count()).where(AccountTry.key == key, AccountTry.at > since)) or 0

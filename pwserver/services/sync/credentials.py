@@ -132,12 +132,3 @@ def is_moving(session: Session, chain_id: str) -> bool:
         .where(SyncRun.chain_id == chain_id, LinkAttempt.outcome.is_(None), LinkAttempt.step.in_(("change", "reset")))
     )
     return session.scalar(writing.limit(1)) is not None
-
-
-def uses_of(session: Session, entry_id: str) -> list[SyncAgent]:
-    """The agents that log in with, or link, this entry."""
-    return list(
-        session.scalars(
-            select(SyncAgent).where((SyncAgent.login_entry_id == entry_id) | (SyncAgent.linked_entry_id == entry_id))
-        )
-    )

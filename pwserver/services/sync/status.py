@@ -238,8 +238,3 @@ WORDS = {
 def _names(machines: Sequence[str]) -> str:
     unique = list(dict.fromkeys(machines))
     return ", ".join(unique[:2]) + (f" and {len(unique) - 2} more" if len(unique) > 2 else "")
-
-
-def recheck_due() -> list[str]:
-    """Chains whose status time alone has changed."""
-    return list(db.session.scalars(select(SyncChain.id).where(SyncChain.recheck_at <= now())))

@@ -31,7 +31,6 @@ SHORT = {
     "windows_service": "Service Password",
     "device_ssh": "Device Password",
 }
-WAITS_FOR_PERSON = frozenset({LinkState.REFUSED, LinkState.BLOCKED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, select
 
 from pwserver.core.states import Row
 from pwserver.extensions import db
@@ -103,8 +103,3 @@ def text_of(row: Outbox) -> str:
     except Moot as why:
         return f"{why}\n"
     return f"Subject: {letter.subject}\n\n{letter.text}"
-
-
-def count_failed() -> int:
-    """Mails that the mail server did not take and that nobody has looked after."""
-    return db.session.scalar(select(func.count()).where(Outbox.state == "failed")) or 0
