@@ -8,9 +8,8 @@ only with the last-set stamp (rule 38): for an hour after a change a bind takes 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -37,11 +36,11 @@ from pwserver.connectors.directory_facts import (
     Account,
     last_set_of,
     read_account,
-    sids_of,
 )
 from pwserver.connectors.domain import Directory, Settings, Trust
-from pwserver.connectors.ldap_line import CONNECT_SECONDS, Broken, LdapLine, escaped
-from pwserver.connectors.pinning import LineError, NoAnswer, NoName, OtherCertificate
+from pwserver.connectors.ldap_line import CONNECT_SECONDS, LdapLine, escaped
+from pwserver.connectors.pdc import At, Trace, at_pdc, text_of, trouble
+from pwserver.connectors.pinning import LineError
 from pwserver.connectors.security_descriptor import sid_text
 from pwserver.connectors.windows import not_here
 from pwserver.core.secrets import Secret
@@ -53,30 +52,6 @@ _CONFIGURATION = "configurationnamingcontext"
 BY_KERBEROS, BY_BIND = "Kerberos", "bind and last-set stamp"
 
 
-@dataclass(slots=True)
-class _Trace:
-    """How far a call came: what an exception from anywhere inside means depends on nothing else."""
-
-    ends_at: float
-    """When this call gives up, on the monotonic clock."""
-    writes_until: float
-    spent: set[Key] = field(default_factory=set)
-    payload_sent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _At:
-    """The controller that is worked with: a connection logged on with the linked credential."""
-
-    line: LdapLine
-    host: str
-    """Its full name, as it told itself."""
-    base: str
-    ours: frozenset[str]
-    is_pdc: bool
-    pdc: str
-
-
 class DirectoryConnector:
     """One account of one domain (``base.Connector``)."""
 
@@ -84,13 +59,13 @@ class DirectoryConnector:
         self.directory, self.settings, self.linked = directory, settings, linked
 
     def read(self, call: Call) -> Evidence:
-        def work(at: _At, trace: _Trace) -> Evidence:
+        def work(at: At, trace: Trace) -> Evidence:
             return self._evidence(at, self._account(at, call))
 
         return self._run(call, work)
 
     def verify(self, call: Call, value: Secret) -> Evidence:
-        def work(at: _At, trace: _Trace) -> Evidence:
+        def work(at: At, trace: Trace) -> Evidence:
             account = self._account(at, call)
             if account.state:
                 raise Refused(account.state, safe_at=_safe(account), evidence=self._evidence(at, account))
@@ -100,7 +75,7 @@ class DirectoryConnector:
         return self._run(call, work)
 
     def change(self, call: Call, old: Secret, new: Secret) -> Evidence:
-        def work(at: _At, trace: _Trace) -> Evidence:
+        def work(at: At, trace: Trace) -> Evidence:
             account = self._account(at, call)
             facts = self._evidence(at, account)
             self._takes(account, new, facts)
@@ -119,7 +94,7 @@ class DirectoryConnector:
         return self._run(call, work)
 
     def reset(self, call: Call, new: Secret) -> Evidence:
-        def work(at: _At, trace: _Trace) -> Evidence:
+        def work(at: At, trace: Trace) -> Evidence:
             account = self._account(at, call)
             self._takes(account, new, self._evidence(at, account))
             if call.unlock and account.locked:
@@ -136,11 +111,11 @@ class DirectoryConnector:
 
     # -- one call
 
-    def _run(self, call: Call, work: Callable[[_At, _Trace], Evidence]) -> Evidence:
+    def _run(self, call: Call, work: Callable[[At, Trace], Evidence]) -> Evidence:
         """One call at the PDC emulator, to its end or its deadline. Whatever broke is *unreachable* until the new
         password was on its way, and *unknown* from then on."""
         began = time.monotonic()
-        trace = _Trace(began + call.deadline_s, began + min(call.ttl_s, call.deadline_s))
+        trace = Trace(began + call.deadline_s, began + min(call.ttl_s, call.deadline_s))
         if self.linked is None:
             raise Blocked("no_linked_credential")
         try:
@@ -151,7 +126,7 @@ class DirectoryConnector:
                 raise Unknown("connection_lost", text=str(error), spent=trace.spent) from None
             raise trouble(error, trace.spent) from None
 
-    def _account(self, at: _At, call: Call) -> Account:
+    def _account(self, at: At, call: Call) -> Account:
         """The link's account, if it is there, may be touched, and lives in the domain of last time."""
         account = read_account(at.line, at.base, self.settings.user_name, at.ours)
         if account is None:
@@ -163,7 +138,7 @@ class DirectoryConnector:
         refuse_unlisted(account, self.directory.allowed)
         return account
 
-    def _evidence(self, at: _At, account: Account, stamp: str | None = None, **more: object) -> Evidence:
+    def _evidence(self, at: At, account: Account, stamp: str | None = None, **more: object) -> Evidence:
         facts = {
             "host": at.host,
             "stamp": stamp or account.stamp,
@@ -210,10 +185,10 @@ class DirectoryConnector:
 
     def _prove(
         self,
-        at: _At,
+        at: At,
         account: Account,
         value: Secret,
-        trace: _Trace,
+        trace: Trace,
         known: str | None,
         wrong: str,
         *,
@@ -239,7 +214,7 @@ class DirectoryConnector:
             raise Refused("grace_hour_before_write", safe_at=safe, evidence=facts)
         raise Unknown("grace_hour", safe_at=safe, spent=(), wrote=False, evidence=facts)
 
-    def _by_kerberos(self, at: _At, account: Account, value: Secret, trace: _Trace, wrong: str) -> str:
+    def _by_kerberos(self, at: At, account: Account, value: Secret, trace: Trace, wrong: str) -> str:
         """:data:`BY_KERBEROS`, or "" where there is none and a bind has to do."""
         if not kerberos.is_installed():
             return ""
@@ -265,7 +240,7 @@ class DirectoryConnector:
                 raise Unreachable("clock_skew", code=code)
         raise Unknown("code_not_known", code=code, spent={Key.TARGET}, wrote=False)
 
-    def _by_bind(self, at: _At, account: Account, value: Secret, trace: _Trace, wrong: str) -> str:
+    def _by_bind(self, at: At, account: Account, value: Secret, trace: Trace, wrong: str) -> str:
         with at.line.again() as own:
             trace.spent.add(Key.TARGET)
             result = own.bind(account.dn, value)
@@ -275,11 +250,11 @@ class DirectoryConnector:
 
     # -- writing
 
-    def _reset(self, at: _At, account: Account, new: Secret, trace: _Trace) -> Evidence:
+    def _reset(self, at: At, account: Account, new: Secret, trace: Trace) -> Evidence:
         self._modify(at, account, {"unicodePwd": [(MODIFY_REPLACE, [_quoted(new)])]}, trace, own=False)
         return self._proved(at, account, new, trace, "reset")
 
-    def _modify(self, at: _At, account: Account, changes: dict[str, object], trace: _Trace, *, own: bool) -> None:
+    def _modify(self, at: At, account: Account, changes: dict[str, object], trace: Trace, *, own: bool) -> None:
         if time.monotonic() >= trace.writes_until:
             raise Unreachable("ttl", spent=trace.spent)
         if own:
@@ -292,7 +267,7 @@ class DirectoryConnector:
             raise codes.refused_modification(result, own=own)
 
     def _proved(
-        self, at: _At, before: Account, new: Secret, trace: _Trace, method: Literal["change", "reset"]
+        self, at: At, before: Account, new: Secret, trace: Trace, method: Literal["change", "reset"]
     ) -> Evidence:
         """It was set. One logon with it, where the account's state lets a logon tell; else it is written, no more."""
         written = replace(self._evidence(at, before, means=Means.WRITTEN, method=method), stamp=None)
@@ -321,12 +296,12 @@ class DirectoryConnector:
 def check(directory: Directory, linked: Credential, seconds: float) -> Evidence:
     """The test of a directory: the linked credential logs on at the PDC emulator, which says whose domain it is."""
     began = time.monotonic()
-    trace = _Trace(began + seconds, began)
+    trace = Trace(began + seconds, began)
     try:
         with at_pdc(directory, linked, trace) as at:
             condition = f"(&(objectClass=crossRef)(nCName={escaped(at.base)}))"
-            partitions = "CN=Partitions," + _text(at.line.base("", ["configurationNamingContext"]), _CONFIGURATION)
-            short = _text(at.line.find(partitions, condition, ["nETBIOSName"]), "netbiosname")
+            partitions = "CN=Partitions," + text_of(at.line.base("", ["configurationNamingContext"]), _CONFIGURATION)
+            short = text_of(at.line.find(partitions, condition, ["nETBIOSName"]), "netbiosname")
             if short.casefold() != directory.short_name.casefold():
                 raise Blocked("wrong_domain", text=f"The short name of {directory.domain} is {short or 'not told'}.")
             sid = at.line.base(at.base, ["objectSid"]).get("objectsid") or [b""]
@@ -342,86 +317,6 @@ def shows(host: str, port: int, trust: Trust) -> str:
     except LineError as error:
         raise trouble(error, set()) from None
     return host
-
-
-@contextmanager
-def at_pdc(directory: Directory, linked: Credential, trace: _Trace) -> Iterator[_At]:
-    """A connection to the PDC emulator, logged on with ``linked``: by way of the first controller that answers."""
-    first = _first(directory, linked, trace)
-    try:
-        if first.is_pdc:
-            yield first
-            return
-    finally:
-        first.line.close()
-    host = _listed(directory, first.pdc)
-    if host is None:
-        raise Blocked("pdc_not_listed", text=f"The PDC emulator is {first.pdc or 'not known'}.")
-    at = _log_in(directory, host, linked, trace)
-    try:
-        if not at.is_pdc:
-            raise Unreachable("not_ready", text=f"{at.host} is not the PDC emulator any more.")
-        yield at
-    finally:
-        at.line.close()
-
-
-def _first(directory: Directory, linked: Credential, trace: _Trace) -> _At:
-    """The first controller of the list that answers. One with another certificate ends it: no login is sent."""
-    last: LineError = NoAnswer("no controller is listed")
-    for host in directory.controllers:
-        try:
-            return _log_in(directory, host, linked, trace)
-        except (NoName, NoAnswer) as error:
-            last = error
-    raise last
-
-
-def _log_in(directory: Directory, host: str, linked: Credential, trace: _Trace) -> _At:
-    line = LdapLine(host, directory.port, directory.trust, trace.ends_at)
-    try:
-        root = line.base("", ["defaultNamingContext", "dnsHostName", "dsServiceName"])
-        base = _text(root, "defaultnamingcontext")
-        if base.casefold() != directory.base.casefold():
-            raise Blocked("wrong_domain", text=f"It says that it serves {base or 'no domain'}.")
-        trace.spent.add(Key.LINKED)
-        result = line.bind(login_name(linked.user_name, directory), linked.secret)
-        trace.spent.discard(Key.LINKED)
-        if not result.ok:
-            raise codes.refused_login(result)
-        role = _text(line.base(base, ["fSMORoleOwner"]), "fsmoroleowner")
-        own = _text(root, "dsservicename")
-        is_pdc = bool(own) and own.casefold() == role.casefold()
-        holder = role.partition(",")[2]
-        pdc = _text(root, "dnshostname") if is_pdc else _text(line.base(holder, ["dNSHostName"]), "dnshostname")
-        return _At(line, _text(root, "dnshostname") or host, base, sids_of(line), is_pdc, pdc)
-    except BaseException:
-        line.close()
-        raise
-
-
-def _listed(directory: Directory, name: str) -> str | None:
-    """The listed controller that is called ``name``. A login goes to no host that nobody named."""
-    short = name.partition(".")[0].casefold()
-    known = (name.casefold(), short)
-    return next((host for host in directory.controllers if name and host.casefold() in known), None)
-
-
-def login_name(user_name: str, directory: Directory) -> str:
-    """How a credential's user name is written in a bind: ``CORP\\user``, or ``user@corp.example`` as it stands."""
-    if "\\" in user_name or "@" in user_name:
-        return user_name
-    return f"{directory.short_name}\\{user_name}"
-
-
-def trouble(error: LineError, spent: set[Key]) -> ConnectorError:
-    """What trouble on the way means while nothing was written."""
-    if isinstance(error, OtherCertificate):
-        return Blocked("pin_changed", text=f"It shows: {error}.", spent=spent)
-    if isinstance(error, NoName):
-        return Unreachable("no_dns", text=str(error), spent=spent)
-    reason = "line_broken" if isinstance(error, Broken) else "no_answer"
-    return Unreachable(reason, text=str(error), spent=spent)
 
 
 def refuse_unlisted(account: Account, allowed: tuple[str, ...]) -> None:
@@ -457,11 +352,6 @@ def _quoted(value: Secret) -> bytes:
     """A password as ``unicodePwd`` takes it."""
     quote = '"'.encode("utf-16-le")
     return quote + value.open().encode("utf-16-le") + quote
-
-
-def _text(row: object, name: str) -> str:
-    values = row.get(name) if isinstance(row, dict) else None
-    return values[0].decode(errors="replace") if values else ""
 
 
 def _ours(account: Account, theirs: datetime) -> datetime:
