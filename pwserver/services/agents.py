@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import func, select
 
 from pwserver.core.access import Right, allows
-from pwserver.core.errors import Conflict, Forbidden, Invalid
+from pwserver.core.errors import Conflict, Forbidden, Invalid, NotFound
 from pwserver.core.names import check_readable
 from pwserver.core.secrets import Secret
 from pwserver.core.states import Health
@@ -105,6 +105,7 @@ def change_address(
 ) -> None:
     """Another address, machine or certificate: tested again, and with another certificate also approved again."""
     demand_admin(actor)
+    demand_transport(agent, "winrm")
     host, machine, pin = check_address(host, port, machine), machine.strip(), checked_pin(pin)
     with write() as session:
         row = fresh(session, agent, row_version)
@@ -131,6 +132,12 @@ def set_login(actor: AppUser, agent: SyncAgent, entry_id: str, *, row_version: i
 def set_linked(actor: AppUser, agent: SyncAgent, entry_id: str, *, row_version: int) -> None:
     """The credential it works with on other machines, or none ("")."""
     _set_credential(actor, agent, "linked", entry_id, row_version)
+
+
+def demand_transport(agent: SyncAgent, *transports: str) -> None:
+    """What is asked of an agent is there only for those that are reached so."""
+    if agent.transport not in transports:
+        raise NotFound("This sync agent has nothing of that kind.")
 
 
 def create_login(actor: AppUser, agent: SyncAgent, user_name: str, value: Secret, *, row_version: int) -> Entry:
@@ -167,6 +174,7 @@ def set_reach(
 ) -> None:
     """Its name, the machines it may reach (its own always), and the vaults that may use it."""
     demand_admin(actor)
+    demand_transport(agent, "winrm", "ssh")
     names = _machines(machines)
     with write() as session:
         row = fresh(session, agent, row_version)

@@ -23,6 +23,7 @@ from pwserver.services.agents import (
     checked_pin,
     demand_admin,
     demand_may_send,
+    demand_transport,
     fresh,
     refresh_chains,
     set_vaults,
@@ -121,6 +122,7 @@ def register(actor: AppUser | None, name: str, typed: Typed, pin: str) -> SyncAg
 def change_address(actor: AppUser, agent: SyncAgent, typed: Typed, pin: str, *, row_version: int) -> None:
     """Other controllers or another certificate: tested again, and with another certificate also approved again."""
     demand_admin(actor)
+    demand_transport(agent, "ldaps")
     typed = checked(typed)
     pin = _confirmed(typed, pin)
     with write() as session:
@@ -143,6 +145,7 @@ def set_accounts(
 ) -> None:
     """Its name, the accounts and units that may be touched there, and the vaults that may use it (rule 34)."""
     demand_admin(actor)
+    demand_transport(agent, "ldaps")
     with write() as session:
         row = fresh(session, agent, row_version)
         allowed = _accounts(typed, row.domain)

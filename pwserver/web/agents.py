@@ -58,6 +58,7 @@ def register() -> ResponseReturnValue:
 @on_agent
 def address(agent: SyncAgent) -> ResponseReturnValue:
     """Another address or a renewed certificate: the same two steps."""
+    agents.demand_transport(agent, "winrm")
     if request.method != "POST":
         form = Form.of(host=agent.host, port=agent.port, machine=agent.machine)
         return render_template("agents/address.html", form=form, agent=agent)

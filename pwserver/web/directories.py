@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from pwserver.core.errors import Conflict, Invalid
 from pwserver.models import SyncAgent
 from pwserver.services import directories
+from pwserver.services.agents import demand_transport
 from pwserver.web.agents import blueprint, do_on, port_of, require_same
 from pwserver.web.forms import Form, number_of
 from pwserver.web.guard import on_agent, org_admin
@@ -41,6 +42,7 @@ def register_directory() -> ResponseReturnValue:
 @on_agent
 def directory(agent: SyncAgent) -> ResponseReturnValue:
     """Other controllers or a renewed certificate."""
+    demand_transport(agent, "ldaps")
     if request.method == "GET":
         form = Form.of(
             domain=agent.domain, short_name=agent.machine, controllers="\n".join(agent.controllers), port=agent.port,

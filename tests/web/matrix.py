@@ -105,5 +105,9 @@ MATRIX: dict[str, str] = {
     "lab.reset": "admin",
 }
 
-INSTEAD: dict[str, dict[str, str]] = {"entries.restore": {"entry_id": "trashed"}}
+INSTEAD: dict[str, dict[str, str]] = {
+    "entries.restore": {"entry_id": "trashed"},
+    "agents.directory": {"agent_id": "directory"},
+    "agents.accounts": {"agent_id": "directory"},
+}
 """Routes that need another thing of ``things.add_everything`` than the usual one."""

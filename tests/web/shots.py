@@ -22,6 +22,7 @@ from werkzeug.serving import make_server
 
 from tests.conftest import email_of, password_of
 from tests.web.conftest import Browser
+from tests.web.matrix import INSTEAD
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "build" / "shots"
 WIDTHS = {"desktop": 1280, "phone": 390}
@@ -63,7 +64,8 @@ def pages_of(app: Flask, ids: dict[str, str], name: str = "olivia") -> list[Shot
         missing = rule.arguments - set(ids)
         assert not missing, f"{rule.rule}: add {', '.join(sorted(missing))} to the stage, so that the page can be seen"
         with app.test_request_context():
-            path = url_for(rule.endpoint, **{name: ids[name] for name in rule.arguments})
+            named = ids | {name: ids[thing] for name, thing in INSTEAD.get(rule.endpoint, {}).items() if thing in ids}
+            path = url_for(rule.endpoint, **{name: named[name] for name in rule.arguments})
         answer = browser.get(path)
         assert answer.status_code in (200, 204, 302, 303), f"{path}: {answer.status}"
         if answer.status_code == 200 and "<html" in answer.text:

@@ -15,7 +15,7 @@ from tests.conftest import Cast
 from tests.web import scenes
 from tests.web.many import fill
 from tests.web.shots import Shot
-from tests.web.things import add_agent
+from tests.web.things import add_agent, add_directory
 
 
 def out_of_sync(app: Flask) -> dict[str, str]:
@@ -49,6 +49,7 @@ def out_of_sync(app: Flask) -> dict[str, str]:
             "run_id": run_id(),
             "incident_id": incident_id,
             "mail_id": mail_id(),
+            "directory": add_directory().id,
             "link_id": scenes.link(cast.entry, "LAB-02").id,
             "version_id": values.current_version(entry).id,
             "trashed": gone.id,

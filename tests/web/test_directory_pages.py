@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from flask import Flask
 
 from pwserver.extensions import db
 from pwserver.models import SyncAgent
-from pwserver.services import directories
-from pwserver.services.directories import Typed
-from tests.conftest import Cast
 from tests.web.conftest import Browser
-from tests.web.things import PIN
+from tests.web.things import PIN, add_agent, add_directory
 
 Of = Callable[[str], Browser]
 FORM = {"domain": "corp.test", "short_name": "CORP", "controllers": "127.0.0.1", "port": "1", "ca_pem": "", "name": ""}
@@ -20,8 +18,7 @@ FORM = {"domain": "corp.test", "short_name": "CORP", "controllers": "127.0.0.1",
 
 def made(app: Flask) -> str:
     with app.app_context():
-        typed = Typed("corp.test", "CORP", ("dc1.corp.test",))
-        return directories.register(Cast().ada, "", typed, PIN).id
+        return add_directory().id
 
 
 def test_a_controller_that_does_not_answer_is_said_beside_the_controllers(browser_of: Of) -> None:
@@ -67,3 +64,25 @@ def test_its_address_is_shown_for_editing(app: Flask, browser_of: Of) -> None:
     shown = browser_of("ada").get(f"{page}/directory")
     assert shown.status_code == 200
     assert "dc1.corp.test" in shown.text
+
+
+@pytest.mark.parametrize(
+    ("transport", "page", "data"),
+    [
+        ("winrm", "directory", FORM | {"pin": PIN, "same": "1", "row_version": "1"}),
+        ("winrm", "accounts", {"name": "CORP", "accounts": "svc-backup", "row_version": "1"}),
+        ("ldaps", "address", {"host": "h", "port": "1", "machine": "M", "pin": PIN, "same": "1", "row_version": "1"}),
+        ("ldaps", "reach", {"name": "CORP", "machines": "LAB-01", "row_version": "1"}),
+    ],
+)
+def test_a_machine_has_no_page_of_a_directory_nor_a_directory_one_of_a_machine(
+    app: Flask, browser_of: Of, transport: str, page: str, data: dict[str, str]
+) -> None:
+    """Else a forged form would turn the one into something of the other, with its approval."""
+    with app.app_context():
+        agent = add_directory() if transport == "ldaps" else add_agent()
+        path, agent_id = f"/agents/{agent.id}/{page}", agent.id
+    assert browser_of("ada").post(path, data).status_code == 404
+    assert browser_of("ada").get(path).status_code in (404, 405)
+    with app.app_context():
+        assert db.session.get_one(SyncAgent, agent_id).row_version == 1

@@ -18,7 +18,7 @@ from pwserver.models import (
     SyncRun,
     new_id,
 )
-from pwserver.services import entries, values
+from pwserver.services import directories, entries, values
 from pwserver.services.mail.outbox import put
 from pwserver.services.sync import status
 from pwserver.services.transaction import now, write
@@ -35,6 +35,11 @@ def add_agent(name: str = "LAB-01", state: str = "approved", health: str = "heal
         )  # fmt: skip
         session.add(agent)
     return agent
+
+
+def add_directory() -> SyncAgent:
+    typed = directories.Typed("corp.test", "CORP", ("dc1.corp.test",))
+    return directories.register(Cast().ada, "", typed, PIN)
 
 
 def add_chain(state: str = "in_sync") -> SyncChain:
@@ -108,4 +113,5 @@ def add_everything(app: Flask) -> dict[str, str]:
             "version_id": values.current_version(cast.entry).id,
             "trashed": gone.id,
             "machine": "LAB-01",
+            "directory": add_directory().id,
         }
