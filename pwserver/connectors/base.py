@@ -103,12 +103,12 @@ class ConnectorError(Exception):
         text: str = "",
         spent: Iterable[Key] = (),
         wrote: bool | None = False,
-        safe_at: datetime | None = None,
+        safe_in: timedelta | None = None,
         evidence: Evidence | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason, self.code, self.text = reason, code, text
-        self.spent, self.wrote, self.safe_at, self.evidence = frozenset(spent), wrote, safe_at, evidence
+        self.spent, self.wrote, self.safe_in, self.evidence = frozenset(spent), wrote, safe_in, evidence
 
 
 class Refused(ConnectorError):
@@ -135,7 +135,8 @@ class Outcome:
     """One answer, as the journal keeps it.
 
     ``spent``: the keys whose reserved try is not given back. ``wrote``: whether a mutating call was entered (None: not
-    known). ``safe_at``: when this may be tried again (minimum age, lock-out). ``bug``: our own code failed.
+    known). ``safe_in``: after how long this may be tried again (minimum age, lock-out), told by the target's own clock:
+    whoever keeps the time that follows goes by the database's. ``bug``: our own code failed.
     """
 
     answer: Answer
@@ -145,7 +146,7 @@ class Outcome:
     evidence: Evidence | None = None
     spent: frozenset[Key] = frozenset()
     wrote: bool | None = False
-    safe_at: datetime | None = None
+    safe_in: timedelta | None = None
     bug: bool = False
 
 
@@ -226,7 +227,7 @@ def ask(call: Callable[[], Evidence], *, secrets: Iterable[Secret]) -> Outcome:
         outcome = Outcome(Answer.APPLIED, evidence=call(), wrote=None)
     except ConnectorError as error:
         outcome = Outcome(
-            error.answer, error.reason, error.code, error.text, error.evidence, error.spent, error.wrote, error.safe_at
+            error.answer, error.reason, error.code, error.text, error.evidence, error.spent, error.wrote, error.safe_in
         )
     except Exception as error:  # a bug of ours: said as such, and the link is unknown, never guessed
         where = traceback.extract_tb(error.__traceback__)[-1]

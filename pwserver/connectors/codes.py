@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 from pwserver.connectors import contract
@@ -172,13 +172,12 @@ HOP: Mapping[int, Row] = {
 """Ways in which a second machine was not opened although nobody looked at the linked credential."""
 
 
-def meaning(answer: contract.Answer, *, account_sid: str = "", now: datetime | None = None) -> Evidence:
+def meaning(answer: contract.Answer, *, account_sid: str = "") -> Evidence:
     """What ``answer`` means.
 
-    ``account_sid``: for places, the SID their account was told before ("" when never). ``now``: our clock, to say when
-    something may be tried again; the difference is taken on the machine's own clock.
+    ``account_sid``: for places, the SID their account was told before ("" when never).
     """
-    said = _Said(answer, account_sid, now or datetime.now(UTC))
+    said = _Said(answer, account_sid)
     if answer.reason:
         said.stopped()
     if answer.stage == "done":
@@ -235,10 +234,9 @@ class _Said:
 
     answer: contract.Answer
     told_sid: str
-    now: datetime
 
     def raise_(
-        self, what: type[ConnectorError], reason: str, spends: frozenset[Key] = NONE, safe_at: datetime | None = None
+        self, what: type[ConnectorError], reason: str, spends: frozenset[Key] = NONE, safe_in: timedelta | None = None
     ) -> NoReturn:
         answer = self.answer
         wrote = None if what is Unknown and answer.reason == "hop_broken" else answer.wrote
@@ -248,7 +246,7 @@ class _Said:
             text=answer.text or told(answer, reason),
             spent=spends,
             wrote=wrote,
-            safe_at=safe_at,
+            safe_in=safe_in,
             evidence=evidence(answer),
         )
 
@@ -268,22 +266,22 @@ class _Said:
             self._state(row)
         if answer.reason == "internal":
             self.raise_(Unknown, row.reason, _all(answer))
-        safe_at = None
+        safe_in = None
         if answer.reason == "too_young" and answer.account and answer.account.may_change_at:
-            safe_at = self._ours(answer.account.may_change_at)
+            safe_in = self._until(answer.account.may_change_at)
         if answer.reason == "would_lock":
-            safe_at = self._after_window()
-        self.raise_(row.raises, row.reason, row.spends, safe_at)
+            safe_in = self._window()
+        self.raise_(row.raises, row.reason, row.spends, safe_in)
 
     def _state(self, row: Row) -> NoReturn:
         """The account's state made the old value unprovable. A code nobody has seen is unknown, and its try is kept."""
         code = self.answer.code
-        safe_at = self._after_window() if code == 1909 else None
+        safe_in = self._window() if code == 1909 else None
         if code in NO_DIRECTORY:
             self.raise_(Unreachable, "no_domain_controller")
         if code and code not in ACCOUNT_STATES:
             self.raise_(Unknown, row.reason, TARGET)
-        self.raise_(row.raises, ACCOUNT_STATES.get(code, row.reason), NONE, safe_at)
+        self.raise_(row.raises, ACCOUNT_STATES.get(code, row.reason), NONE, safe_in)
 
     def refused(self) -> NoReturn:
         """Windows answered with a number before anything was done, or at the write itself."""
@@ -293,8 +291,8 @@ class _Said:
         row = table.get(answer.code) or table.get(win32(answer.code))
         if row is None:
             self.raise_(Unknown, "code_not_known", _all(answer))
-        safe_at = self._after_window() if row.reason == "account_locked" else None
-        self.raise_(row.raises, row.reason, row.spends, safe_at)
+        safe_in = self._window() if row.reason == "account_locked" else None
+        self.raise_(row.raises, row.reason, row.spends, safe_in)
 
     def written(self) -> Evidence:
         """The write worked; the logon after it did not."""
@@ -358,15 +356,14 @@ class _Said:
         """Which mutating call it was: a *change* may have been done by a reset."""
         return "reset" if self.answer.op == "change" and self.answer.method == "reset" else self.answer.op
 
-    def _ours(self, theirs: str) -> datetime:
-        """A moment on the machine's clock, on ours."""
+    def _until(self, theirs: str) -> timedelta | None:
+        """How long it is to a moment on the machine's clock."""
         machine = self.answer.machine
-        clock = datetime.fromisoformat(machine.clock) if machine else self.now
-        return self.now + (datetime.fromisoformat(theirs) - clock)
+        return datetime.fromisoformat(theirs) - datetime.fromisoformat(machine.clock) if machine else None
 
-    def _after_window(self) -> datetime | None:
+    def _window(self) -> timedelta | None:
         account = self.answer.account
-        return self.now + timedelta(seconds=account.window_s) if account and account.window_s else None
+        return timedelta(seconds=account.window_s) if account and account.window_s else None
 
 
 def told(answer: contract.Answer, reason: str) -> str:

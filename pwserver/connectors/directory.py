@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 
 from ldap3 import MODIFY_ADD, MODIFY_DELETE, MODIFY_REPLACE
@@ -68,7 +68,7 @@ class DirectoryConnector:
         def work(at: At, trace: Trace) -> Evidence:
             account = self._account(at, call)
             if account.state:
-                raise Refused(account.state, safe_at=_safe(account), evidence=self._evidence(at, account))
+                raise Refused(account.state, safe_in=_opens_in(account), evidence=self._evidence(at, account))
             self._leaves_enough(call, account, self._evidence(at, account))
             return self._prove(at, account, value, trace, call.stamp, "value_refused", before_write=False)
 
@@ -80,7 +80,7 @@ class DirectoryConnector:
             facts = self._evidence(at, account)
             self._takes(account, new, facts)
             if account.state in ("account_disabled", "account_locked", "account_expired", "account_restricted"):
-                raise Refused(account.state, safe_at=_safe(account), evidence=facts)
+                raise Refused(account.state, safe_in=_opens_in(account), evidence=facts)
             if not account.may_reset or account.state:  # one that has to be changed cannot be proved by a logon
                 self._may_change(account, facts)
                 self._leaves_enough(call, account, facts)
@@ -167,7 +167,7 @@ class DirectoryConnector:
         if account.may_change is False:
             raise Refused("change_denied", evidence=facts)
         if (at := account.may_change_at) is not None:
-            raise Refused("may_change_at", safe_at=_ours(account, at), evidence=facts)
+            raise Refused("may_change_at", safe_in=at - account.now, evidence=facts)
 
     def _leaves_enough(self, call: Call, account: Account, facts: Evidence) -> None:
         """Rule 22: no try that could leave too few before the account is locked."""
@@ -177,7 +177,7 @@ class DirectoryConnector:
             raise Refused(
                 "would_lock",
                 text=f"{count} of {threshold} wrong logons are counted at {facts.host}.",
-                safe_at=_ours(account, safe) if safe else None,
+                safe_in=safe - account.now if safe else None,
                 evidence=facts,
             )
 
@@ -209,10 +209,10 @@ class DirectoryConnector:
         if ours or last_set + GRACE <= account.now:
             return evidence
         facts = self._evidence(at, account, stamp, by=by)
-        safe = _ours(account, last_set + GRACE)
+        safe_in = last_set + GRACE - account.now
         if before_write:
-            raise Refused("grace_hour_before_write", safe_at=safe, evidence=facts)
-        raise Unknown("grace_hour", safe_at=safe, spent=(), wrote=False, evidence=facts)
+            raise Refused("grace_hour_before_write", safe_in=safe_in, evidence=facts)
+        raise Unknown("grace_hour", safe_in=safe_in, spent=(), wrote=False, evidence=facts)
 
     def _by_kerberos(self, at: At, account: Account, value: Secret, trace: Trace, wrong: str) -> str:
         """:data:`BY_KERBEROS`, or "" where there is none and a bind has to do."""
@@ -354,13 +354,8 @@ def _quoted(value: Secret) -> bytes:
     return quote + value.open().encode("utf-16-le") + quote
 
 
-def _ours(account: Account, theirs: datetime) -> datetime:
-    """A moment on the controller's clock, on ours."""
-    return datetime.now(UTC) + (theirs - account.now)
-
-
-def _safe(account: Account) -> datetime | None:
-    """When a locked account opens by itself, as far as it can be told."""
+def _opens_in(account: Account) -> timedelta | None:
+    """After how long a locked account opens by itself, as far as it can be told."""
     if account.state != "account_locked" or account.free_at is None:
         return None
-    return _ours(account, account.free_at)
+    return account.free_at - account.now

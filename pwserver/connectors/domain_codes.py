@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from pwserver.connectors import codes, contract
 from pwserver.connectors.base import ConnectorError, Evidence, Means, Unknown, same_stamp
@@ -17,20 +17,19 @@ LOCAL = {
 BY = "network logon and last-set stamp"
 
 
-def meaning(answer: contract.Answer, *, own_stamp: str | None = None, now: datetime | None = None) -> Evidence:
+def meaning(answer: contract.Answer, *, own_stamp: str | None = None) -> Evidence:
     """What ``answer`` means. ``own_stamp``: the last-set stamp under which the value that was tried was set by us, or
     proved. Raises the four other answers.
 
     The codes mean what they mean for a local account; who answers is the domain controller, and times are by its clock.
     """
-    now = now or datetime.now(UTC)
     plain = answer.model_copy(update={"op": LOCAL[answer.op], "machine": _by_its_clock(answer)})
     try:
-        told = codes.meaning(plain, now=now)
+        told = codes.meaning(plain)
     except ConnectorError as error:
         error.evidence = _of_domain(answer, error.evidence) if error.evidence else None
         if error.reason == "grace_hour_before_write":
-            error.safe_at = _settled_at(answer, now)
+            error.safe_in = _settled_in(answer)
         raise
     evidence = _of_domain(answer, told)
     if answer.directory is None or answer.account is None:
@@ -38,27 +37,27 @@ def meaning(answer: contract.Answer, *, own_stamp: str | None = None, now: datet
     if told.means is not Means.LOGGED_ON:
         return evidence
     if answer.op == "verify_domain":
-        return _proved(answer, evidence, own_stamp, now)
+        return _proved(answer, evidence, own_stamp)
     # our own write: the stamp that it left was still there after the logon
     return evidence if answer.directory.write_stamp else replace(evidence, means=Means.WRITTEN)
 
 
-def _proved(answer: contract.Answer, evidence: Evidence, own_stamp: str | None, now: datetime) -> Evidence:
+def _proved(answer: contract.Answer, evidence: Evidence, own_stamp: str | None) -> Evidence:
     """A logon proves the present password when it was set by us, or before that hour of grace."""
     if evidence.stamp is None:
         raise Unknown("cannot_tell", spent=(), wrote=False, evidence=replace(evidence, means=None))
-    settled_at = _settled_at(answer, now)
-    if (own_stamp and same_stamp(own_stamp, evidence.stamp)) or (settled_at and settled_at <= now):
+    settled_in = _settled_in(answer)
+    if (own_stamp and same_stamp(own_stamp, evidence.stamp)) or (settled_in is not None and settled_in <= timedelta(0)):
         return evidence
-    raise Unknown("grace_hour", spent=(), wrote=False, safe_at=settled_at, evidence=replace(evidence, means=None))
+    raise Unknown("grace_hour", spent=(), wrote=False, safe_in=settled_in, evidence=replace(evidence, means=None))
 
 
-def _settled_at(answer: contract.Answer, now: datetime) -> datetime | None:
-    """When only the present password will be taken, on our clock."""
+def _settled_in(answer: contract.Answer) -> timedelta | None:
+    """After how long only the present password will be taken; not positive: it is so already."""
     if answer.account is None or answer.account.last_set is None or answer.directory is None:
         return None
     age = datetime.fromisoformat(answer.directory.clock) - datetime.fromisoformat(answer.account.last_set)
-    return now + (GRACE - age)
+    return GRACE - age
 
 
 def _by_its_clock(answer: contract.Answer) -> contract.Machine | None:

@@ -79,6 +79,11 @@ def later_of(now: datetime, timing: Timing) -> datetime:
     return now + timedelta(seconds=timing.dead_wait)
 
 
+def _safe_at(outcome: Outcome, now: datetime) -> datetime | None:
+    """When the target said it may be tried again, on the database's clock."""
+    return None if outcome.safe_in is None else now + outcome.safe_in
+
+
 def _not_written(link: Link, outcome: Outcome, now: datetime, timing: Timing) -> After:
     """Refused, blocked, unreachable, or an answer that says no mutation was called: ``maybe`` goes back to what it was
     before this attempt (an account link with older candidates is only ever written by an override)."""
@@ -87,27 +92,28 @@ def _not_written(link: Link, outcome: Outcome, now: datetime, timing: Timing) ->
     if outcome.answer == Answer.REFUSED:
         if outcome.reason == MANAGED:
             return After(LinkState.MANAGED, MANAGED, maybe=link.maybe)
-        once = outcome.reason in AT_ITS_TIME and outcome.safe_at and link.reason not in AT_ITS_TIME
+        once = outcome.reason in AT_ITS_TIME and outcome.safe_in is not None and link.reason not in AT_ITS_TIME
         wrong_value = Key.TARGET in outcome.spent
         return After(
             LinkState.REFUSED,
             outcome.reason,
             maybe=link.maybe,
-            next_try_at=outcome.safe_at if once else None,
+            next_try_at=_safe_at(outcome, now) if once else None,
             forget_proof=wrong_value,
         )
     if outcome.answer == Answer.BLOCKED:
         return After(LinkState.BLOCKED, outcome.reason, maybe=link.maybe)
     if link.maybe:
         return After(LinkState.UNKNOWN, outcome.reason, maybe=link.maybe, next_try_at=retry_at(link, now, timing.retry))
-    again = outcome.safe_at or retry_at(link, now, timing.retry)
+    again = _safe_at(outcome, now) or retry_at(link, now, timing.retry)
     reason = outcome.reason if again else GIVEN_UP
     return After(LinkState.UNREACHABLE, reason, next_try_at=again)
 
 
 def _over_budget(link: Link, outcome: Outcome, now: datetime, timing: Timing) -> After:
     state = LinkState.UNKNOWN if link.maybe else LinkState.WAITING
-    return After(state, WOULD_LOCK, maybe=link.maybe, next_try_at=outcome.safe_at or retry_at(link, now, timing.retry))
+    again = _safe_at(outcome, now) or retry_at(link, now, timing.retry)
+    return After(state, WOULD_LOCK, maybe=link.maybe, next_try_at=again)
 
 
 def stamp_tells(link: Link, stamp: str | None) -> bool | None:
@@ -166,7 +172,7 @@ def after_probe_logon(
 
 def after_failed_probe(link: Link, outcome: Outcome, now: datetime, timing: Timing) -> After:
     """The probe itself got no answer: what may be there stays, and it is probed again."""
-    again = outcome.safe_at or retry_at(link, now, timing.retry)
+    again = _safe_at(outcome, now) or retry_at(link, now, timing.retry)
     if outcome.answer == Answer.BLOCKED:
         return After(LinkState.BLOCKED, outcome.reason, maybe=link.maybe, next_try_at=again)
     return After(LinkState.UNKNOWN, outcome.reason if again else GIVEN_UP, maybe=link.maybe, next_try_at=again)
@@ -177,9 +183,9 @@ def after_test(link: Link, version: str, outcome: Outcome, now: datetime, timing
     if outcome.answer == Answer.APPLIED and outcome.evidence and outcome.evidence.means in COUNTING:
         return After(LinkState.IN_SYNC, holds=version, proof=proof_from(link, version, outcome.evidence, now))
     if outcome.reason == WOULD_LOCK:
-        return After(link.state, WOULD_LOCK, next_try_at=outcome.safe_at)
+        return After(link.state, WOULD_LOCK, next_try_at=_safe_at(outcome, now))
     if outcome.reason == GRACE_HOUR:  # it was set by somebody within the hour: what was proved before is not true now
-        return After(LinkState.UNKNOWN, GRACE_HOUR, forget_proof=True, next_try_at=outcome.safe_at)
+        return After(LinkState.UNKNOWN, GRACE_HOUR, forget_proof=True, next_try_at=_safe_at(outcome, now))
     if outcome.answer == Answer.REFUSED and outcome.reason == MANAGED:
         return After(LinkState.MANAGED, MANAGED)
     if outcome.answer == Answer.REFUSED and Key.TARGET in outcome.spent:
@@ -187,7 +193,7 @@ def after_test(link: Link, version: str, outcome: Outcome, now: datetime, timing
     if outcome.answer == Answer.BLOCKED:
         return After(LinkState.BLOCKED, outcome.reason)
     if outcome.answer == Answer.UNREACHABLE:
-        again = outcome.safe_at or retry_at(link, now, timing.retry)
+        again = _safe_at(outcome, now) or retry_at(link, now, timing.retry)
         return After(LinkState.UNREACHABLE, outcome.reason if again else GIVEN_UP, next_try_at=again)
     if outcome.answer == Answer.REFUSED:
         return After(link.state, outcome.reason)
