@@ -117,7 +117,7 @@ def test_agent(actor: AppUser | None, agent: SyncAgent, check: Check | None = No
     )  # fmt: skip
     login, attempt = _reserve(agent)
     credential = Credential(login.user_name, open_version(login.version_id or ""))
-    digests = answers.digests(db.session, login.key, credential.secret)
+    digests = answers.digests(answers.names_of(db.session, [login.key]), login.key, credential.secret)
     end_read()
     outcome = ask(lambda: check(contact, credential), secrets=[credential.secret])
     _settle(actor, agent_id, rev, login, digests, attempt, outcome)
@@ -168,10 +168,11 @@ def _settle(
         at = now()
         if not outcome.spent & OURS:
             accounts.give_back(session, attempt, [key])
+        said = answers.said_by(session, [key])
         if outcome.answer == Answer.APPLIED:
-            answers.remember(session, key, digests, accepted=True, reason="", at=at)
+            said.remember(key, digests, accepted=True, reason="", at=at)
         elif outcome.answer == Answer.BLOCKED and outcome.spent & OURS:
-            answers.remember(session, key, digests, accepted=False, reason=outcome.reason, at=at)
+            said.remember(key, digests, accepted=False, reason=outcome.reason, at=at)
         row = session.get(SyncAgent, agent_id)
         if row is None or row.row_version != rev:
             return  # edited meanwhile: this answer was about another address or login

@@ -2,11 +2,11 @@
 
 ``alone`` (configuration, signing in) → people, vaults → agents → passwords → runs (the fence) → accounts.
 
-On SQLite one writer is let in at a time (BEGIN IMMEDIATE), and none of this waits. PostgreSQL lets all of them in, at
-READ COMMITTED: what was read a moment ago may be changed before it is acted on, unless its row is locked. A lock is a
-statement of its own, before whatever depends on it is read: a statement sees what was committed when it began, so one
-that waits for a lock and reads in one go would decide from what was before. What the session had read is forgotten with
-each lock.
+On SQLite one writer is let in at a time (BEGIN IMMEDIATE): nothing is locked row by row, and what was read stays true.
+PostgreSQL lets all of them in, at READ COMMITTED: what was read a moment ago may be changed before it is acted on,
+unless its row is locked. A lock is a statement of its own, before whatever depends on it is read: a statement sees what
+was committed when it began, so one that waits for a lock and reads in one go would decide from what was before. What
+the session had read is forgotten with each lock.
 
 One row stands for everything about a password (versions, chain, links, runs, status, incident): its entry.
 FOR NO KEY UPDATE: rows that merely refer to a locked one can still be added.
@@ -55,7 +55,7 @@ def vault(session: AnySession, vault_id: str) -> None:
 
 def agents(session: AnySession, condition: ColumnElement[bool]) -> list[str]:
     """The agents that meet ``condition``; returns their ids."""
-    return _take(session, select(SyncAgent.id).where(condition), SyncAgent)
+    return rows(session, select(SyncAgent.id).where(condition).order_by(SyncAgent.id), SyncAgent)
 
 
 def password(session: AnySession, entry_id: str) -> None:
@@ -97,11 +97,14 @@ def value_of(session: AnySession, entry_id: str) -> None:
 
 def rows(session: AnySession, query: Select[Any], of: type[Any], *, skip: bool = False) -> list[Any]:
     """Locks what ``query`` finds of table ``of``, in the order it says. ``skip``: without those that somebody has."""
+    if not is_postgres(session):
+        return list(session.scalars(query).all())
     locking = query.with_for_update(key_share=True, of=of, skip_locked=skip)
     found: Iterable[Any] = session.scalars(locking).all()
     session.expire_all()
     return list(found)
 
 
-def _take(session: AnySession, query: Select[Any], of: type[Any]) -> list[Any]:
-    return rows(session, query.order_by(of.id), of)
+def _take(session: AnySession, query: Select[Any], of: type[Any]) -> None:
+    if is_postgres(session):
+        rows(session, query.order_by(of.id), of)

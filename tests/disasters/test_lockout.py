@@ -193,22 +193,27 @@ def test_tries_of_two_names_that_prove_to_be_one_account_are_united(play: Play) 
 def test_a_refusal_outlives_the_name_under_which_it_was_heard(play: Play) -> None:
     """A login refused as ``machine\\user`` is not sent again only because its target has told its identity since."""
     name, told, value, session = "lab-09\\root", "lab-09#500", Secret("not it"), play.session
+
+    def digests(key: str, value: Secret) -> answers.Digests:
+        return answers.digests(answers.names_of(session, [key]), key, value)
+
     with write():
-        refused = answers.digests(session, name, value)
-        answers.remember(session, name, refused, accepted=False, reason="logon_denied", at=play.world.now)
-        taken = answers.digests(session, name, Secret("taken"))
-        answers.remember(session, name, taken, accepted=True, reason="", at=play.world.now)
+        said = answers.said_by(session, [name])
+        said.remember(name, digests(name, value), accepted=False, reason="logon_denied", at=play.world.now)
+        said.remember(name, digests(name, Secret("taken")), accepted=True, reason="", at=play.world.now)
         accounts.unite(session, name, told)
         accounts.unite(session, told, "S-1-5-21-1-2-3-500")
     key = accounts.key_of(session, name)
     assert key == accounts.key_of(session, told) == "S-1-5-21-1-2-3-500"
-    again = answers.digests(session, key, value)
-    assert answers.refusal(session, key, again) is not None
-    assert answers.refusal(session, key, answers.digests(session, key, Secret("another"))) is None
-    assert not answers.is_accepted(session, key, answers.digests(session, key, Secret("taken"))), "shown anew"
+    said = answers.said_by(session, [key])
+    again = digests(key, value)
+    assert said.refusal(key, again) is not None
+    assert said.refusal(key, digests(key, Secret("another"))) is None
+    assert not said.is_accepted(key, digests(key, Secret("taken"))), "shown anew"
     with write():
-        assert answers.accept_only(session, key, again, play.world.now), "it had been refused"
-    assert answers.refusal(session, key, again) is None
+        said = answers.said_by(session, [key])
+        assert said.accept_only(key, again, play.world.now), "it had been refused"
+    assert answers.said_by(session, [key]).refusal(key, again) is None
 
 
 def test_two_links_of_one_account_are_found_out_and_the_later_is_blocked(play: Play) -> None:

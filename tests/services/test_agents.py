@@ -272,8 +272,8 @@ def test_a_refused_login_is_not_used_again_by_itself(ctx: Flask, cast: Cast, lab
     check_agent(cast.ada, agent)
     assert agent.login_entry is not None
     key = accounts.key_of_login(db.session, agent.login_entry, "LAB-01")
-    digests = answers.digests(db.session, key, Secret("wrong-Login-99"))
-    assert answers.refusal(db.session, key, digests) is not None, "where runs look before they send it"
+    digests = answers.digests(answers.names_of(db.session, [key]), key, Secret("wrong-Login-99"))
+    assert answers.said_by(db.session, [key]).refusal(key, digests) is not None, "where runs look before they send it"
 
 
 def test_another_certificate_gets_no_login(ctx: Flask, cast: Cast, lab: Lab) -> None:

@@ -139,7 +139,7 @@ def no_budget(patch: Patch) -> None:
 
 
 def tries_a_refused_value_again(patch: Patch) -> None:
-    patch.setattr(answers, "refusal", lambda *args: None)
+    patch.setattr(answers.Said, "refusal", lambda *args: None)
     real = settle.after_write
 
     def after(link, version, outcome, now, timing):  # type: ignore[no-untyped-def]

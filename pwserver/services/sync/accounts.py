@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Update, delete, select, update
+from sqlalchemy import Update, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import scoped_session
 
@@ -24,13 +24,20 @@ def insert_new(session: Session, table: type[Any], **values: Any) -> None:
     session.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
 
 
+KNOWN = select(Account.key).where(Account.key.in_(bindparam("keys", expanding=True))).order_by(Account.key)
+
+
 def lock(session: Session, keys: Iterable[str | None]) -> None:
     """The accounts' rows are there and ours until the transaction ends: tries, answers and writers of these keys are
     read and written by nobody else. Their order is the same for all; every caller takes all of its keys at once."""
     wanted = sorted({key for key in keys if key})
+    if not wanted:
+        return
+    known = set(session.scalars(KNOWN, {"keys": wanted}))  # rows of accounts stay for ever
     for key in wanted:
-        insert_new(session, Account, key=key)
-    if wanted:
+        if key not in known:
+            insert_new(session, Account, key=key)
+    if locking.is_postgres(session):
         locking.rows(session, select(Account.key).where(Account.key.in_(wanted)).order_by(Account.key), Account)
 
 
@@ -51,9 +58,12 @@ def account_name(user_name: str, machine: str) -> str:
     return f"{machine}\\{user_name}".casefold()
 
 
+KEY = select(AccountName.key).where(AccountName.name == bindparam("called"))
+
+
 def key_of(session: Session, name: str) -> str:
     """The key behind a name: what the target told once, else the name itself."""
-    return session.scalar(select(AccountName.key).where(AccountName.name == name)) or name
+    return session.scalar(KEY, {"called": name}) or name
 
 
 def key_of_login(session: Session, entry: Entry, machine: str) -> str:
@@ -65,7 +75,12 @@ def key_of_login(session: Session, entry: Entry, machine: str) -> str:
         .join(SyncChain, SyncChain.id == SyncLink.chain_id)
         .where(SyncChain.entry_id == entry.id, SyncLink.position == 0, SyncLink.active)
     )
-    return own or key_of(session, account_name(login_name(entry), entry.machine or machine))
+    return own or key_by_name(session, entry, machine)
+
+
+def key_by_name(session: Session, entry: Entry, machine: str) -> str:
+    """The key of a credential of ours that no chain keeps."""
+    return key_of(session, account_name(login_name(entry), entry.machine or machine))
 
 
 def login_name(entry: Entry) -> str:
@@ -96,6 +111,15 @@ class NoTry:
     safe_at: datetime
 
 
+TRIES = (
+    select(AccountTry.at, LinkAttempt.outcome, SyncRun.id, SyncRun.state)
+    .outerjoin(LinkAttempt, LinkAttempt.id == AccountTry.attempt_id)
+    .outerjoin(SyncRun, SyncRun.id == LinkAttempt.run_id)
+    .where(AccountTry.key == bindparam("account"), AccountTry.at > bindparam("since"))
+    .order_by(AccountTry.at)
+)
+
+
 def may_try(
     session: Session, key: str, run_id: str | None, *, budget: int, window: float, busy_for: float, at: datetime
 ) -> NoTry | None:
@@ -104,13 +128,7 @@ def may_try(
     if account and account.window_s and account.window_s > window:
         window = account.window_s
     since = at - timedelta(seconds=window)
-    rows = session.execute(
-        select(AccountTry.at, LinkAttempt.outcome, SyncRun.id, SyncRun.state)
-        .outerjoin(LinkAttempt, LinkAttempt.id == AccountTry.attempt_id)
-        .outerjoin(SyncRun, SyncRun.id == LinkAttempt.run_id)
-        .where(AccountTry.key == key, AccountTry.at > since)
-        .order_by(AccountTry.at)
-    ).all()
+    rows = session.execute(TRIES, {"account": key, "since": since}).all()
     if any(outcome is None and owner and owner != run_id and state == "running" for _, outcome, owner, state in rows):
         return NoTry(True, at + timedelta(seconds=busy_for))  # what it is told decides about the next
     if len(rows) < budget:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.connectors.windows import same_machine
 from pwserver.models import Entry, EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
-from pwserver.services.sync.accounts import account_name, key_of, key_of_login, login_name
+from pwserver.services.sync.accounts import account_name, key_by_name, key_of, key_of_login, login_name
 from pwserver.sync.chain import NotNow
 
 Session = scoped_session[Any]
@@ -86,25 +86,29 @@ def typed(session: Session, user_name: str, machine: str) -> Login:
     return Login(None, None, user_name, key_of(session, account_name(user_name, machine)), typed=True)
 
 
+CREDENTIAL = (
+    select(Entry, SyncChain.id, EntryVersion.id)
+    .outerjoin(SyncChain, SyncChain.entry_id == Entry.id)
+    .outerjoin(EntryVersion, (EntryVersion.entry_id == Entry.id) & (EntryVersion.stage == "current"))
+    .where(Entry.id == bindparam("entry"))
+)
+
+
 def bind(
     session: Session, entry_id: str, machine: str, using_chain: str, at: datetime, busy_for: float
 ) -> Login | NotNow:
     """The version its own link on that machine holds, or starts from, else current; not while it may hold two, or is
     being written, unless it is its own chain that asks (an agent's login: see ``Reacher``)."""
-    entry = session.get_one(Entry, entry_id)
-    chain_id = session.scalar(select(SyncChain.id).where(SyncChain.entry_id == entry_id))
-    version_id = None
+    entry, chain_id, version_id = session.execute(CREDENTIAL, {"entry": entry_id}).one()
     if chain_id is not None:
         if chain_id != using_chain and is_moving(session, chain_id):
             return NotNow("credential_busy", at + timedelta(seconds=6 * busy_for))
         own = own_link(session, chain_id, machine)
-        version_id = own and (own.holds_version_id or own.starts_from_version_id)
-    version_id = version_id or session.scalar(
-        select(EntryVersion.id).where(EntryVersion.entry_id == entry_id, EntryVersion.stage == "current")
-    )
+        version_id = (own and (own.holds_version_id or own.starts_from_version_id)) or version_id
     if version_id is None:
         return NotNow("no_login")
-    return Login(entry_id, version_id, login_name(entry), key_of_login(session, entry, machine))
+    of_login = key_of_login if chain_id is not None else key_by_name
+    return Login(entry_id, version_id, login_name(entry), of_login(session, entry, machine))
 
 
 def own_link(session: Session, chain_id: str, machine: str) -> SyncLink | None:

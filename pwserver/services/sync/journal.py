@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from time import monotonic, sleep
 from typing import Any
 
-from sqlalchemy import case, delete, func, select, update
+from sqlalchemy import bindparam, case, delete, func, insert, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import scoped_session
 
@@ -36,7 +36,7 @@ from pwserver.services import locking
 from pwserver.services.audit import record
 from pwserver.services.sync import accounts
 from pwserver.services.sync.credentials import serves
-from pwserver.services.sync.plans import read_plan
+from pwserver.services.sync.plans import RUN_AND_LINK, read_plan
 from pwserver.services.sync.reach import Bound, Reacher, digests_of
 from pwserver.services.sync.requeue import chains_stopped_by_a_login, follow_up, value_was_edited
 from pwserver.services.sync.status import refresh
@@ -53,6 +53,19 @@ log = logging.getLogger(__name__)
 AGAIN_SECONDS = 0.5
 """Between two tries to write an answer down."""
 
+
+OPEN_ELSEWHERE = (
+    select(LinkAttempt.id)
+    .join(SyncRun, SyncRun.id == LinkAttempt.run_id)
+    .where(LinkAttempt.outcome.is_(None), LinkAttempt.run_id != bindparam("run"), SyncRun.state == "running")
+    .limit(1)
+)
+USED_BY_ANOTHER = OPEN_ELSEWHERE.where(LinkAttempt.uses_key == bindparam("account"))
+WRITTEN_BY_ANOTHER = OPEN_ELSEWHERE.join(SyncLink, SyncLink.id == LinkAttempt.link_id).where(
+    SyncLink.account_key == bindparam("account"), LinkAttempt.step.in_(("change", "reset"))
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Granted:
     """What the journal itself has to know of an open attempt besides the engine's part."""
@@ -68,12 +81,21 @@ class SqlJournal:
     def __init__(self, run_id: str, fence: int, reacher: Reacher, timing: Timing) -> None:
         self.run_id, self.fence, self.reacher, self.timing = run_id, fence, reacher, timing
         self._granted: dict[str, Granted] = {}
+        self._left: Plan | None = None
+        """As the transaction of the last answer left it, for the next ``plan``: most of it had been read there."""
 
     # -- reading
 
     def plan(self) -> Plan:
+        plan, self._left = self._left, None
+        if plan is None:
+            end_read()
+            plan = self._read()
+            end_read()
+        return plan
+
+    def _read(self) -> Plan:
         plan, fence, state = read_plan(db.session, self.run_id, now(), self.timing)
-        end_read()
         if fence != self.fence or state != "running":
             raise FenceLost
         return plan
@@ -108,9 +130,8 @@ class SqlJournal:
             hard = at + timedelta(seconds=self.timing.call)
             self._hold(session, hard + timedelta(seconds=self.timing.lease_over_deadline))
             accounts.lock(session, [target.account_key, target.uses_key, *(each.key for each in tries)])
-            run = session.get_one(SyncRun, self.run_id, populate_existing=True)
             denied = (
-                self._gate(session, run, link, step)
+                self._gate(session, link, step)
                 or self._others(session, link, step, target, at)
                 or afford(session, self.run_id, link, step, tries, at, self.timing)
             )
@@ -118,7 +139,7 @@ class SqlJournal:
                 return denied
             reserved = denied
             attempt_id = new_id()
-            self._add(session, run, attempt_id, link, step, version, old, target, at, hard)
+            self._add(session, attempt_id, link, step, version, old, target, at, hard)
             for each in reserved:
                 accounts.reserve(session, each.key, attempt_id, at)
         self._granted[attempt_id] = Granted(target, tuple(tries), frozenset(each.role for each in reserved))
@@ -134,10 +155,8 @@ class SqlJournal:
         if accounts.touched(session, update(SyncRun).where(*ours).values(lease_until=lease)) != 1:
             raise FenceLost
 
-    def _gate(self, session: Session, run: SyncRun, link: Link, step: Step) -> Denied | None:
-        row = session.get_one(SyncLink, link.id, populate_existing=True)
-        chain = session.get_one(SyncChain, run.chain_id, populate_existing=True)
-        agent = session.get_one(SyncAgent, chain.agent_id, populate_existing=True)
+    def _gate(self, session: Session, link: Link, step: Step) -> Denied | None:
+        run, row, chain, agent = session.execute(RUN_AND_LINK, {"run": self.run_id, "link": link.id}).one()
         if not serves(agent, chain):
             return Denied(Why.STOPPED, "agent_disabled")
         if step != Step.PROBE and run.cancel_at is not None:
@@ -150,28 +169,18 @@ class SqlJournal:
 
     def _others(self, session: Session, link: Link, step: Step, target: Bound, at: datetime) -> Denied | None:
         """Another run is working with this account as its credential, or writing the credential we would use."""
-        others = (
-            select(LinkAttempt.id)
-            .join(SyncRun, SyncRun.id == LinkAttempt.run_id)
-            .where(LinkAttempt.outcome.is_(None), LinkAttempt.run_id != self.run_id, SyncRun.state == "running")
-        )
-        soon = at + timedelta(seconds=self.timing.busy_account)
-        if step in WRITES and link.is_account:
-            in_use = others.where(LinkAttempt.uses_key == target.account_key)
-            if session.scalar(in_use.limit(1)):
-                return Denied(Why.BUSY, safe_at=soon)
-        if target.uses_key:
-            written = others.join(SyncLink, SyncLink.id == LinkAttempt.link_id).where(
-                SyncLink.account_key == target.uses_key, LinkAttempt.step.in_(("change", "reset"))
-            )
-            if session.scalar(written.limit(1)):
-                return Denied(Why.BUSY, safe_at=soon)
+        writes = step in WRITES and link.is_account
+        used = {"run": self.run_id, "account": target.account_key}
+        written = {"run": self.run_id, "account": target.uses_key}
+        if (writes and session.scalar(USED_BY_ANOTHER, used)) or (
+            target.uses_key and session.scalar(WRITTEN_BY_ANOTHER, written)
+        ):
+            return Denied(Why.BUSY, safe_at=at + timedelta(seconds=self.timing.busy_account))
         return None
 
     def _add(
         self,
         session: Session,
-        run: SyncRun,
         attempt_id: str,
         link: Link,
         step: Step,
@@ -181,17 +190,17 @@ class SqlJournal:
         at: datetime,
         hard: datetime,
     ) -> None:
-        count = session.scalar(
+        before = (
             select(func.count())
             .select_from(LinkAttempt)
-            .where(LinkAttempt.run_id == run.id, LinkAttempt.link_id == link.id)
+            .where(LinkAttempt.run_id == self.run_id, LinkAttempt.link_id == link.id)
         )
-        session.add(
-            LinkAttempt(
+        session.execute(
+            insert(LinkAttempt).values(
                 id=attempt_id,
-                run_id=run.id,
+                run_id=self.run_id,
                 link_id=link.id,
-                n=(count or 0) + 1,
+                n=before.scalar_subquery() + 1,
                 step=step,
                 version_id=version,
                 from_version_id=old,
@@ -202,7 +211,6 @@ class SqlJournal:
                 hard_deadline=hard,
             )
         )
-        session.flush()
         if version is not None:
             session.execute(
                 update(EntryVersion)
@@ -232,6 +240,7 @@ class SqlJournal:
 
     def _keep(self, attempt: Attempt, granted: Granted, outcome: Outcome, after: After) -> bool:
         """The one transaction of an answer. True: the fence was lost, and the answer is kept beside."""
+        left = None
         with write() as session:
             locking.password_of_run(session, self.run_id, *chains_stopped_by_a_login(session))
             at = now()
@@ -254,22 +263,24 @@ class SqlJournal:
                 session.execute(update(LinkAttempt).where(LinkAttempt.id == attempt.id).values(late_outcome=told))
             else:
                 self._hold(session)
-                self._lock_accounts(session, attempt, granted, outcome)
-                row = session.get_one(SyncLink, attempt.link.id, populate_existing=True)
+                row = session.get_one(SyncLink, attempt.link.id)
+                self._lock_accounts(session, row, granted, outcome)
                 after = self._identify(session, row, outcome, after)
                 self._settle_tries(session, attempt, granted, row, outcome, at)
                 project(session, row, attempt, outcome, after, at)
-                chain = session.get_one(SyncChain, row.chain_id)
                 if outcome.evidence is not None:
                     keep_policy(session, row, outcome.evidence)
-                    _was_in_contact(session, chain.agent_id, at)
-                refresh(session, chain.id)
+                    _was_in_contact(session, row.chain_id, at)
+                refresh(session, row.chain_id)
+                left = self._read()
+        self._left = left
         return lost
 
-    def _lock_accounts(self, session: Session, attempt: Attempt, granted: Granted, outcome: Outcome) -> None:
+    def _lock_accounts(self, session: Session, row: SyncLink, granted: Granted, outcome: Outcome) -> None:
         told = outcome.evidence.account_id if outcome.evidence else None
-        known = session.scalar(select(SyncLink.account_key).where(SyncLink.id == attempt.link.id))
-        accounts.lock(session, [told, known, granted.target.account_key, *(each.key for each in granted.tries)])
+        accounts.lock(
+            session, [told, row.account_key, granted.target.account_key, *(each.key for each in granted.tries)]
+        )
 
     def _settle_tries(
         self, session: Session, attempt: Attempt, granted: Granted, row: SyncLink, outcome: Outcome, at: datetime
@@ -376,23 +387,25 @@ def project(session: Session, row: SyncLink, attempt: Attempt, outcome: Outcome,
 
     It settles only what the attempt knew of: a version that a person claimed meanwhile (*Correct*) stays in question.
     """
+    settled = {*attempt.link.maybe, attempt.version} - {*after.maybe, None}
+    if settled:
+        session.execute(delete(LinkMaybe).where(LinkMaybe.link_id == row.id, LinkMaybe.version_id.in_(settled)))
+    for version in after.maybe:
+        accounts.insert_new(session, LinkMaybe, link_id=row.id, version_id=version)
+    left = select(LinkMaybe.version_id).where(LinkMaybe.link_id == row.id).limit(1)
+    claimed = not after.maybe and session.scalar(left) is not None
     if (row.state, row.reason) != (after.state, after.reason):
         row.state_since = at
-    row.state, row.reason = after.state, after.reason
+    row.state, row.reason, row.next_try_at = after.state, after.reason, after.next_try_at
+    if claimed:
+        row.state, row.reason, row.next_try_at = LinkState.UNKNOWN, "corrected", None
     row.reason_text, row.reason_code = outcome.text, outcome.code
-    row.next_try_at = after.next_try_at
     if outcome.answer in (Answer.UNREACHABLE, Answer.UNKNOWN):
         row.tries, row.first_try_at = attempt.link.tries + 1, attempt.link.first_try_at or at
     else:
         row.tries, row.first_try_at = 0, None
     if after.holds is not None:
         row.holds_version_id = after.holds
-    settled = {*attempt.link.maybe, attempt.version} - set(after.maybe)
-    session.execute(delete(LinkMaybe).where(LinkMaybe.link_id == row.id, LinkMaybe.version_id.in_(settled)))
-    for version in after.maybe:
-        accounts.insert_new(session, LinkMaybe, link_id=row.id, version_id=version)
-    if not after.maybe and session.scalar(select(LinkMaybe.version_id).where(LinkMaybe.link_id == row.id).limit(1)):
-        row.state, row.reason, row.next_try_at = LinkState.UNKNOWN, "corrected", None
     if after.forget_proof:
         _forget_proof(row)
     if after.proof is not None:
@@ -411,8 +424,16 @@ def project(session: Session, row: SyncLink, attempt: Attempt, outcome: Outcome,
     session.flush()
 
 
-def _was_in_contact(session: Session, agent_id: str, at: datetime) -> None:
+CONTACT_EVERY = timedelta(seconds=5)
+"""How exactly it is kept when an agent was last heard of."""
+
+
+def _was_in_contact(session: Session, chain_id: str, at: datetime) -> None:
     """Whoever has the agent's row just now (another answer of it, an administrator) is not waited for."""
+    agent_id = session.get_one(SyncChain, chain_id).agent_id
+    heard = session.get_one(SyncAgent, agent_id).last_contact_at
+    if heard is not None and timedelta(0) <= at - heard < CONTACT_EVERY:
+        return
     free = locking.rows(session, select(SyncAgent.id).where(SyncAgent.id == agent_id), SyncAgent, skip=True)
     session.execute(
         update(SyncAgent)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.base import Answer, Means
@@ -20,30 +20,78 @@ from pwserver.sync.chain import Link, Plan, Proof, RunKind
 Session = scoped_session[Any]
 
 
+RUN = (
+    select(SyncRun, SyncChain, SyncAgent)
+    .join(SyncChain, SyncChain.id == SyncRun.chain_id)
+    .join(SyncAgent, SyncAgent.id == SyncChain.agent_id)
+    .where(SyncRun.id == bindparam("run"))
+    .execution_options(populate_existing=True)
+)
+RUN_AND_LINK = (
+    select(SyncRun, SyncLink, SyncChain, SyncAgent)
+    .join(SyncChain, SyncChain.id == SyncRun.chain_id)
+    .join(SyncAgent, SyncAgent.id == SyncChain.agent_id)
+    .join(SyncLink, SyncLink.chain_id == SyncChain.id)
+    .where(SyncRun.id == bindparam("run"), SyncLink.id == bindparam("link"))
+    .execution_options(populate_existing=True)
+)
+"""What reaching out to a link, and its intent, look at."""
+LINKS = (
+    select(SyncLink)
+    .where(SyncLink.chain_id == bindparam("chain"), SyncLink.active)
+    .order_by(SyncLink.position, SyncLink.id)
+)
+VERSIONS = select(EntryVersion.id, EntryVersion.stage, EntryVersion.digest).where(
+    EntryVersion.entry_id == bindparam("entry")
+)
+MAYBES = (
+    select(LinkMaybe.link_id, LinkMaybe.version_id)
+    .join(EntryVersion, EntryVersion.id == LinkMaybe.version_id)
+    .join(SyncLink, SyncLink.id == LinkMaybe.link_id)
+    .where(SyncLink.chain_id == bindparam("chain"), SyncLink.active)
+    .order_by(EntryVersion.number.desc())
+)
+TRIED = select(
+    LinkAttempt.link_id, LinkAttempt.step, LinkAttempt.version_id, LinkAttempt.outcome, LinkAttempt.code,
+    LinkAttempt.intent_at, LinkAttempt.hard_deadline,
+)  # fmt: skip
+"""What is asked of an attempt: a run of a long chain has many, and they are read again after each answer."""
+OF_RUN = TRIED.where(LinkAttempt.run_id == bindparam("run")).order_by(LinkAttempt.n)
+UNKNOWN_WRITES = TRIED.where(
+    LinkAttempt.link_id.in_(bindparam("links", expanding=True)),
+    LinkAttempt.step.in_(("change", "reset", "set")),
+    (LinkAttempt.outcome == "unknown") | LinkAttempt.outcome.is_(None),
+).order_by(LinkAttempt.intent_at)
+
+
+class Tried(Protocol):
+    """A row of ``TRIED``."""
+
+    link_id: str
+    step: str
+    version_id: str | None
+    outcome: str | None
+    code: str
+    intent_at: datetime
+    hard_deadline: datetime
+
+
 def read_plan(session: Session, run_id: str, at: datetime, timing: Timing) -> tuple[Plan, int, str]:
-    """The plan with the run's fence and state, which say whether it is still the caller's."""
-    run, chain, agent = session.execute(
-        select(SyncRun, SyncChain, SyncAgent)
-        .join(SyncChain, SyncChain.id == SyncRun.chain_id)
-        .join(SyncAgent, SyncAgent.id == SyncChain.agent_id)
-        .where(SyncRun.id == run_id)
-        .execution_options(populate_existing=True)
-    ).one()
-    links = session.scalars(
-        select(SyncLink)
-        .where(SyncLink.chain_id == chain.id, SyncLink.active)
-        .order_by(SyncLink.position, SyncLink.id)
-        .execution_options(populate_existing=True)
-    ).all()
-    versions = session.execute(
-        select(EntryVersion.id, EntryVersion.stage, EntryVersion.digest).where(EntryVersion.entry_id == chain.entry_id)
-    ).all()
+    """The plan with the run's fence and state, which say whether it is still the caller's. Links that the transaction
+    has read already are not read again."""
+    run, chain, agent = session.execute(RUN, {"run": run_id}).one()
+    of_chain = {"chain": chain.id}
+    links = session.scalars(LINKS, of_chain).all()
+    versions = session.execute(VERSIONS, {"entry": chain.entry_id}).all()
     current = next((version.id for version in versions if version.stage == "current"), None)
     twins = {each.id: frozenset(other.id for other in versions if other.digest == each.digest) for each in versions}
-    ids = [link.id for link in links]
-    maybes = _maybes(session, ids)
-    unknowns = _unknown_writes(session, list(maybes))
-    tried = _attempts(session, run_id)
+    maybes: dict[str, list[str]] = defaultdict(list)
+    """Per link, the versions that may be there, newest first."""
+    for link_id, version_id in session.execute(MAYBES, of_chain):
+        maybes[link_id].append(version_id)
+    # Per link that may hold two values: its writes with an unknown end, whatever run they were of.
+    unknowns = _by_link(session.execute(UNKNOWN_WRITES, {"links": list(maybes)}) if maybes else ())
+    tried = _by_link(session.execute(OF_RUN, {"run": run_id}))
     stopped = ""
     if run.cancel_at is not None:
         stopped = run.result or "cancelled"
@@ -57,9 +105,14 @@ def read_plan(session: Session, run_id: str, at: datetime, timing: Timing) -> tu
         version=run.version_id,
         current=current,
         links=tuple(
-            replace(
-                to_link(link, maybes.get(link.id, ()), unknowns.get(link.id, ()), tried.get(link.id, ()), run, timing),
-                twins=twins.get(link.holds_version_id or link.starts_from_version_id or "", frozenset()),
+            to_link(
+                link,
+                maybes.get(link.id, ()),
+                unknowns.get(link.id, ()),
+                tried.get(link.id, ()),
+                run,
+                timing,
+                twins.get(link.holds_version_id or link.starts_from_version_id or "", frozenset()),
             )
             for link in links
         ),
@@ -72,60 +125,21 @@ def read_plan(session: Session, run_id: str, at: datetime, timing: Timing) -> tu
     return plan, run.fence, run.state
 
 
-def _maybes(session: Session, ids: Sequence[str]) -> dict[str, list[str]]:
-    """Per link, the versions that may be there, newest first."""
-    rows = session.execute(
-        select(LinkMaybe.link_id, LinkMaybe.version_id)
-        .join(EntryVersion, EntryVersion.id == LinkMaybe.version_id)
-        .where(LinkMaybe.link_id.in_(ids))
-        .order_by(EntryVersion.number.desc())
-    )
-    found: dict[str, list[str]] = {}
-    for link_id, version_id in rows:
-        found.setdefault(link_id, []).append(version_id)
-    return found
-
-
-def _unknown_writes(session: Session, ids: Sequence[str]) -> dict[str, list[LinkAttempt]]:
-    """Per link that may hold two values: its writes with an unknown end, whatever run they were of."""
-    found: dict[str, list[LinkAttempt]] = {}
-    if not ids:
-        return found
-    rows = session.scalars(
-        select(LinkAttempt)
-        .where(
-            LinkAttempt.link_id.in_(ids),
-            LinkAttempt.step.in_(("change", "reset", "set")),
-            (LinkAttempt.outcome == "unknown") | LinkAttempt.outcome.is_(None),
-        )
-        .order_by(LinkAttempt.intent_at)
-        .execution_options(populate_existing=True)
-    )
-    for attempt in rows:
-        found.setdefault(attempt.link_id, []).append(attempt)
-    return found
-
-
-def _attempts(session: Session, run_id: str) -> dict[str, list[LinkAttempt]]:
-    found: dict[str, list[LinkAttempt]] = {}
-    rows = session.scalars(
-        select(LinkAttempt)
-        .where(LinkAttempt.run_id == run_id)
-        .order_by(LinkAttempt.n)
-        .execution_options(populate_existing=True)
-    )
-    for attempt in rows:
-        found.setdefault(attempt.link_id, []).append(attempt)
+def _by_link(rows: Iterable[Any]) -> dict[str, list[Tried]]:
+    found: dict[str, list[Tried]] = defaultdict(list)
+    for row in rows:
+        found[row.link_id].append(row)
     return found
 
 
 def to_link(
     row: SyncLink,
     maybe: Sequence[str],
-    unknowns: Sequence[LinkAttempt],
-    tried: Sequence[LinkAttempt],
+    unknowns: Sequence[Tried],
+    tried: Sequence[Tried],
     run: SyncRun,
     timing: Timing,
+    twins: frozenset[str],
 ) -> Link:
     # Only the writes of values still in question count; one from before the last proof was settled by it, even when
     # the same value was sent again later.
@@ -164,21 +178,21 @@ def to_link(
         unknown_since=min((attempt.intent_at for attempt in open_writes), default=None),
         last=Answer(last.outcome) if last and last.outcome and not settled else None,
         proved=Answer(proved[-1].outcome) if proved and proved[-1].outcome else None,
-        twins=frozenset(),
+        twins=twins,
         asked=clicked is not None and all(attempt.intent_at < clicked for attempt in steps if _may_cost(attempt)),
         meant=run.kind != "override" or run.scope is None or row.id in run.scope,
         in_domain=row.kind == "domain",
     )
 
 
-def _wants_a_logon(attempt: LinkAttempt, row: SyncLink) -> bool:
+def _wants_a_logon(attempt: Tried, row: SyncLink) -> bool:
     """A test that read a moved stamp, and whose worker did not live to log on: the link is not tested yet."""
     if attempt.step != "test" or attempt.version_id is not None or not row.is_account:
         return False
     return attempt.outcome == "applied" and (row.proved_at is None or row.proved_at < attempt.intent_at)
 
 
-def _may_cost(attempt: LinkAttempt) -> bool:
+def _may_cost(attempt: Tried) -> bool:
     """Reading before a probe's logon costs nothing, so it does not use a person's click up."""
     return attempt.step != "probe" or attempt.version_id is not None
 

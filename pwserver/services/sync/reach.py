@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import monotonic
 from typing import Any, Protocol
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.base import Answer, Call, Connector, Credential, Evidence, Key, Outcome, ask
@@ -17,9 +17,9 @@ from pwserver.connectors.domain import Directory, Trust
 from pwserver.core.secrets import Sealed, Secret, bound_to
 from pwserver.core.timing import Timing
 from pwserver.extensions import db
-from pwserver.models import EntryVersion, LinkMaybe, Override, SyncAgent, SyncChain, SyncLink, SyncRun
+from pwserver.models import EntryVersion, LinkMaybe, Override, SyncAgent, SyncLink
 from pwserver.services.keys import keyring
-from pwserver.services.sync import accounts, answers, credentials
+from pwserver.services.sync import accounts, answers, credentials, plans
 from pwserver.services.sync.credentials import Login, Ways
 from pwserver.services.sync.tries import Try
 from pwserver.services.transaction import end_read
@@ -79,31 +79,38 @@ class Bound:
 
     def tries(self, step: Step, *, version: str | None, old: str | None) -> list[Try]:
         """The tries an attempt may cost. A reset has no old value that could be refused."""
-        key = self.account_key
-        tries = []
+        wanted: list[tuple[Key, str, str | None]] = []
         reads_only = step in (Step.PROBE, Step.TEST) and version is None
         if step in (Step.TEST, Step.CHANGE, Step.RESET, Step.SET, Step.PROBE) and not reads_only:
             value = old if step == Step.CHANGE else None if step == Step.RESET else version
-            tries.append(Try(Key.TARGET, key, digests_of(key, value) if value else (), value))
+            wanted.append((Key.TARGET, self.account_key, value))
         for role, login in ((Key.LOGIN, self.ways.login), (Key.LINKED, self.ways.linked)):
             if login is not None:
-                digests = answers.digests(db.session, login.key, self._credential(login).secret)
-                tries.append(Try(role, login.key, digests, login.version_id))
+                wanted.append((role, login.key, login.version_id))
+        values = open_versions([version_id for _, _, version_id in wanted])
+        names = answers.names_of(db.session, [key for _, key, _ in wanted])
+        tries = []
+        for role, key, version_id in wanted:
+            secret = values[version_id] if version_id else self._typed() if role == Key.LINKED else None
+            tries.append(Try(role, key, answers.digests(names, key, secret) if secret else (), version_id))
         return tries
 
-    def _credential(self, login: Login) -> Credential:
-        if login.typed:
-            assert self.open_typed is not None
-            return Credential(login.user_name, self.open_typed())
-        assert login.version_id is not None
-        return Credential(login.user_name, open_version(login.version_id))
+    def _typed(self) -> Secret:
+        assert self.open_typed is not None
+        return self.open_typed()
+
+    def _credential(self, login: Login | None, values: Mapping[str, Secret]) -> Credential | None:
+        if login is None:
+            return None
+        return Credential(login.user_name, values[login.version_id] if login.version_id else self._typed())
 
     def ask(self, attempt: Attempt, method: Method, *, old: str | None = None, new: str | None = None) -> Outcome:
         """Opens what this call needs, makes it, and forgets it."""
-        login = self._credential(self.ways.login) if self.ways.login else None
-        linked = self._credential(self.ways.linked) if self.ways.linked else None
-        before = open_version(old) if old else None
-        value = open_version(new) if new else None
+        logins = (self.ways.login, self.ways.linked)
+        values = open_versions([old, new, *(each.version_id for each in logins if each)])
+        login, linked = (self._credential(each, values) for each in logins)
+        before = values[old] if old else None
+        value = values[new] if new else None
         end_read()
         left = self.timing.call - (monotonic() - attempt.began)
         if left <= 0:  # this process was stopped meanwhile; others go by the intent's deadline and may have taken over
@@ -155,15 +162,25 @@ def _stamp_of(link: Link, version: str | None) -> str | None:
     return proof.stamp if proof is not None and proof.version == version else None
 
 
+SEALED = select(EntryVersion.id, EntryVersion.sealed).where(EntryVersion.id.in_(bindparam("versions", expanding=True)))
+
+
+def open_versions(version_ids: Collection[str | None]) -> dict[str, Secret]:
+    """The execute door: stored values by the ids of their versions, for the call that sends them. None: no version."""
+    wanted = {each for each in version_ids if each}
+    rows = db.session.execute(SEALED, {"versions": list(wanted)}).all()
+    if len(rows) != len(wanted):
+        raise LookupError("a version that is to be sent is not stored")
+    return {each: keyring().open(Sealed(sealed), bound_to("entry_version", each, "sealed")) for each, sealed in rows}
+
+
 def open_version(version_id: str) -> Secret:
-    """The execute door: a stored value, for the call that sends it."""
-    sealed = db.session.get_one(EntryVersion, version_id).sealed
-    return keyring().open(Sealed(sealed), bound_to("entry_version", version_id, "sealed"))
+    return open_versions([version_id])[version_id]
 
 
 def digests_of(key: str, version_id: str) -> answers.Digests:
     """The digests under which ``key``'s answers to this version are remembered."""
-    return answers.digests(db.session, key, open_version(version_id))
+    return answers.digests(answers.names_of(db.session, [key]), key, open_version(version_id))
 
 
 @dataclass(slots=True)
@@ -176,15 +193,12 @@ class Reacher:
 
     def reach(self, link_id: str, at: datetime) -> Bound | NotNow:
         session = db.session
-        run = session.get_one(SyncRun, self.run_id, populate_existing=True)
-        link = session.get_one(SyncLink, link_id, populate_existing=True)
-        agent = session.get_one(SyncAgent, session.get_one(SyncChain, link.chain_id).agent_id, populate_existing=True)
+        run, link, chain, agent = session.execute(plans.RUN_AND_LINK, {"run": self.run_id, "link": link_id}).one()
         if not credentials.may_reach(agent, link.machine):
             return NotNow("not_on_list", blocked=True)
         ticked = run.kind == "override" and (run.scope is None or link.id in run.scope)
         ways = credentials.ways_to(session, link, agent, at, self.timing.busy_account)
-        entry_id = session.scalar(select(SyncChain.entry_id).where(SyncChain.id == link.chain_id))
-        if isinstance(ways, Ways) and ways.login and agent.login_entry_id == entry_id:
+        if isinstance(ways, Ways) and ways.login and agent.login_entry_id == chain.entry_id:
             ways = replace(ways, login=self._own_login(session, ways.login, link.chain_id, agent.machine))
         open_typed = None
         if ticked and (name := self._typed_user(link.machine)):
@@ -222,8 +236,9 @@ class Reacher:
             .where(LinkMaybe.link_id == link.id)
             .order_by(EntryVersion.number.desc())
         )
+        said = answers.said_by(session, [login.key])
         for version_id in candidates.all():
-            refusal = answers.refusal(session, login.key, digests_of(login.key, version_id))
+            refusal = said.refusal(login.key, digests_of(login.key, version_id))
             if refusal is None or accounts.was_sent_since(session, link.id, version_id, refusal.at):
                 return replace(login, version_id=version_id)
         return login

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
 
 from flask import current_app
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.base import Means
@@ -55,30 +56,33 @@ class Facts:
     current: str | None
 
 
+LINKS = (
+    select(SyncLink)
+    .where(SyncLink.chain_id == bindparam("chain"), SyncLink.active)
+    .order_by(SyncLink.position, SyncLink.id)
+    .execution_options(populate_existing=True)
+)
+MAYBES = (
+    select(LinkMaybe.link_id, LinkMaybe.version_id)
+    .join(SyncLink, SyncLink.id == LinkMaybe.link_id)
+    .where(SyncLink.chain_id == bindparam("chain"), SyncLink.active)
+)
+STAGES = select(EntryVersion.id, EntryVersion.stage).where(
+    EntryVersion.entry_id == bindparam("entry"), EntryVersion.stage.in_(("current", "pending"))
+)
+ACTIVE = select(SyncRun.kind, SyncRun.state).where(SyncRun.chain_id == bindparam("chain"), SyncRun.state != "done")
+
+
 def read_facts(session: Session, chain: SyncChain) -> Facts:
     """Everything the status of a chain depends on, read in the caller's transaction."""
     agent = session.get(SyncAgent, chain.agent_id)
-    links = list(
-        session.scalars(
-            select(SyncLink)
-            .where(SyncLink.chain_id == chain.id, SyncLink.active)
-            .order_by(SyncLink.position, SyncLink.id)
-            .execution_options(populate_existing=True)
-        )
-    )
-    maybe = _maybes(session, links)
-    stages = {
-        stage: version
-        for version, stage in session.execute(
-            select(EntryVersion.id, EntryVersion.stage).where(
-                EntryVersion.entry_id == chain.entry_id, EntryVersion.stage.in_(("current", "pending"))
-            )
-        )
-    }
+    links = session.scalars(LINKS, {"chain": chain.id}).all()
+    maybe: dict[str, list[str]] = defaultdict(list)
+    for link_id, version_id in session.execute(MAYBES, {"chain": chain.id}):
+        maybe[link_id].append(version_id)
+    stages: dict[str, str] = {row.stage: row.id for row in session.execute(STAGES, {"entry": chain.entry_id})}
     current, pending = stages.get("current"), stages.get("pending")
-    active = session.execute(
-        select(SyncRun.kind, SyncRun.state).where(SyncRun.chain_id == chain.id, SyncRun.state != "done")
-    ).all()
+    active = session.execute(ACTIVE, {"chain": chain.id}).all()
     states = {state for kind, state in active if kind != "test"}
     testing = {state for kind, state in active if kind == "test"}
     facts = ChainFacts(
@@ -94,20 +98,10 @@ def read_facts(session: Session, chain: SyncChain) -> Facts:
     return Facts(facts, links, current)
 
 
-def _maybes(session: Session, links: Sequence[SyncLink]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    rows = session.execute(
-        select(LinkMaybe.link_id, LinkMaybe.version_id).where(LinkMaybe.link_id.in_([link.id for link in links]))
-    )
-    for link_id, version_id in rows:
-        found.setdefault(link_id, []).append(version_id)
-    return found
-
-
 def _link_facts(
     link: SyncLink,
     links: Sequence[SyncLink],
-    maybe: dict[str, list[str]],
+    maybe: Mapping[str, Sequence[str]],
     current: str | None,
     agent: SyncAgent | None,
 ) -> LinkFacts:
@@ -189,7 +183,7 @@ def _done(session: Session, chain_id: str) -> tuple[int, int]:
 def refresh(session: Session, chain_id: str) -> Status:
     """Recomputes and stores the status of a chain at the end of a transaction that changed a fact."""
     session.flush()
-    chain = session.get_one(SyncChain, chain_id, populate_existing=True)
+    chain = session.get_one(SyncChain, chain_id)
     at = now()
     found = compute(session, chain, at)
     status, detail, facts = found.status, found.detail, found.facts

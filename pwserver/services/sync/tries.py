@@ -40,13 +40,14 @@ def afford(
     session: Session, run_id: str, link: Link, step: Step, tries: Sequence[Try], at: datetime, timing: Timing
 ) -> list[Try] | Denied:
     """Which tries have to be reserved, or why nothing may be sent."""
+    said = answers.said_by(session, [each.key for each in tries])
     reserved = []
     for each in tries:
-        refused = _refused(session, run_id, link, each, at)
+        refused = _refused(session, said, run_id, link, each, at)
         if refused is not None:
             return refused
         own = each.role == Key.TARGET and step != Step.SET
-        if not own and answers.is_accepted(session, each.key, each.digests):
+        if not own and said.is_accepted(each.key, each.digests):
             continue  # our login, or the value a place stores: accepted before, so it costs no wrong logon
         no = accounts.may_try(
             session,
@@ -63,9 +64,9 @@ def afford(
     return reserved
 
 
-def _refused(session: Session, run_id: str, link: Link, each: Try, at: datetime) -> Denied | None:
+def _refused(session: Session, said: answers.Said, run_id: str, link: Link, each: Try, at: datetime) -> Denied | None:
     """Why this value is not sent again: it was refused, no send since makes that refusal void, and no person asks."""
-    refusal = answers.refusal(session, each.key, each.digests)
+    refusal = said.refusal(each.key, each.digests)
     if refusal is None:
         return None
     if link.is_account and accounts.was_sent_since(session, link.id, each.version, refusal.at):
@@ -102,15 +103,16 @@ def settle(
     for each in tries:
         if each.role in outcome.spent and each.role not in reserved and outcome.answer != Answer.UNKNOWN:
             accounts.reserve(session, each.key, attempt.id, at)  # it cost a try against all expectation: booked
+    said = answers.said_by(session, [each.key for each in tries])
     for each in tries:
         if each.digests and each.role in outcome.spent and outcome.answer in (Answer.REFUSED, Answer.BLOCKED):
-            answers.remember(session, each.key, each.digests, accepted=False, reason=outcome.reason, at=at)
-        elif _accepts(session, attempt, each, outcome, at, digests_of):
+            said.remember(each.key, each.digests, accepted=False, reason=outcome.reason, at=at)
+        elif _accepts(said, attempt, each, outcome, at, digests_of):
             requeue_waiting_for(session, each.key, at)
 
 
 def _accepts(
-    session: Session,
+    said: answers.Said,
     attempt: Attempt,
     each: Try,
     outcome: Outcome,
@@ -121,10 +123,10 @@ def _accepts(
     if each.role == Key.TARGET:
         if not (attempt.version and outcome.evidence and outcome.evidence.logged_on):
             return False
-        return answers.accept_only(session, each.key, digests_of(each.key, attempt.version), at)
+        return said.accept_only(each.key, digests_of(each.key, attempt.version), at)
     if not outcome.evidence or outcome.answer not in (Answer.APPLIED, Answer.REFUSED):
         return False  # the machine did not answer through this login
-    return answers.remember(session, each.key, each.digests, accepted=True, reason="", at=at)
+    return said.remember(each.key, each.digests, accepted=True, reason="", at=at)
 
 
 def under(key: str | None, each: Try, digests_of: Callable[[str, str], answers.Digests]) -> Try:
@@ -136,11 +138,10 @@ def under(key: str | None, each: Try, digests_of: Callable[[str, str], answers.D
 
 def keep_policy(session: Session, row: SyncLink, evidence: Evidence) -> None:
     """What the target told of its own lock-out count: its policy is kept for the budget, and a count of zero shows that
-    the tries of calls with an unknown end were not spent."""
+    the tries of calls with an unknown end were not spent. The caller has locked the account."""
     if not row.account_key or not row.is_account:
         return
     if evidence.threshold is not None:
-        accounts.insert_new(session, Account, key=row.account_key)
         session.execute(
             update(Account)
             .where(Account.key == row.account_key)
