@@ -42,7 +42,7 @@ def measure(folder: Path, *, links: int = 50, slow_ms: int = 20, rounds: int = 3
                 since = time.time()
                 took[name].append(timed(work))
                 if name in gaps:
-                    gaps[name] += between_links(here, since, links, slow_ms)
+                    gaps[name] += without_request(here, since, links, slow_ms)
             bare.check(number)
     product = statistics.median(took["product"])
     return {
@@ -86,14 +86,14 @@ def change(here: Instance) -> None:
     end_read()
 
 
-def between_links(here: Instance, since: float, links: int, slow_ms: int) -> list[float]:
-    """Milliseconds between the end of a link's last request at the agent and the next link's first one."""
+def without_request(here: Instance, since: float, links: int, slow_ms: int) -> list[float]:
+    """For each link, the milliseconds in which no request was at the agent: from its payload to the next one's, less
+    what its four requests took."""
     log = [at for at, machine in here.lab("requests", since=since)["log"] if machine == defaults.AGENT]
     # Logging in and opening the shell come before, closing it after: what is between is four requests for each link.
     first = len(log) - 1 - PER_LINK * links
-    firsts = log[first::PER_LINK][:links]
-    lasts = log[first + PER_LINK - 1 :: PER_LINK][:links]
-    return [(after - before) * 1000 - slow_ms for before, after in zip(lasts, firsts[1:], strict=False)]
+    sends = log[first + 1 :: PER_LINK][:links]
+    return [(after - before) * 1000 - PER_LINK * slow_ms for before, after in zip(sends, sends[1:], strict=False)]
 
 
 class Bare:

@@ -166,6 +166,7 @@ class Call:
     happens on our side. ``min_left``: tries that must be left on the account where count and threshold are read.
     ``stamp``: the last-set stamp under which the value that is to be proved was last set or proved, if it was.
     ``account``: for places, whose password it stores (``MACHINE\\user``) with its SID when it was told.
+    ``more``: another call through the same session will most likely follow at once.
     """
 
     attempt: str
@@ -178,6 +179,7 @@ class Call:
     account: str = ""
     account_sid: str = ""
     stamp: str | None = None
+    more: bool = False
 
 
 class Connector(Protocol):

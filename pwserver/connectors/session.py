@@ -8,6 +8,9 @@ What went wrong is told by how far the line got, never by an error's words:
 * a 401 ends the session for good: nothing is sent on it any more, by any later call.
 
 A payload is never sent a second time. No frame of a raised exception holds the payload or the login.
+
+Where another call will follow at once, the agent starts its process while the answer to this one is written down: it
+waits for its payload and knows nothing yet. On a Windows machine that start is the longest part of a call.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ UTF8 = 65001
 ACCESS_DENIED = 5
 QUOTA_FAULTS = frozenset({*range(0x803381A5, 0x803381A9), 0x803381AB, *range(0x803381E4, 0x803381EB)})
 """Too many shells, operations or users: by user, by plug-in, by the whole machine."""
+READY_SECONDS = 3.0
+"""A process that was started ahead and waited longer is not used: the next call starts its own."""
 MAX_OUTPUT = 1_000_000
 """Bytes; an answer has a few thousand."""
 
@@ -208,6 +213,8 @@ class AgentSession:
         self._dead: tuple[str, str] | None = None
         self._lock = threading.Lock()
         self._finishing: threading.Thread | None = None
+        self._ready: tuple[str, float] | None = None
+        """A command of the kept shell that waits for its payload, and since when."""
 
     def __repr__(self) -> str:
         return f"AgentSession({self._address.machine})"
@@ -282,23 +289,33 @@ class AgentSession:
             failure = self._meaning(error, shell, operation.writes, costs)
             self._drop(politely=False)
             return failure
-        self._finish(shell, command)
         answer = _read(out, call.attempt, operation.name)
+        self._finish(shell, command, ahead=call.more and answer is not None and answer.stage == "done")
         if answer is not None:
             return answer
         kind = Unknown if operation.writes else Unreachable
         return kind("answer_foreign", code=f"exit {status}", text=_sentence(err, known), spent=costs)
 
-    def _finish(self, shell: _Shell, command: str) -> None:
+    def _finish(self, shell: _Shell, command: str, *, ahead: bool) -> None:
         """Has the agent forget the command, while whoever asked writes the answer down: nothing of it is lost when this
-        request hangs. The connection is that thread's alone until it ended."""
+        request hangs. ``ahead``: and has it start the next one. The connection is that thread's alone until it ended.
+        """
 
         def finish() -> None:
             if not shell.finish(command):
                 self._drop(politely=False)
+            elif ahead:
+                self._start_ahead(shell)
 
         self._finishing = threading.Thread(target=finish, name="finish", daemon=True)
         self._finishing.start()
+
+    def _start_ahead(self, shell: _Shell) -> None:
+        """When this fails, the next call finds the shell gone and opens another one, as ever."""
+        try:
+            self._ready = shell.start(), time.monotonic()
+        except Exception:
+            self._drop(politely=False)
 
     def _await_finish(self) -> None:
         if self._finishing is not None:
@@ -307,6 +324,10 @@ class AgentSession:
 
     def _start(self, deadline: float) -> ConnectorError | tuple[_Shell, str]:
         """A shell and a started command. A kept shell that turns out to be gone is replaced, once."""
+        ready, self._ready = self._ready, None
+        if self._shell is not None and ready is not None and time.monotonic() - ready[1] < READY_SECONDS:
+            self._shell.deadline = deadline
+            return self._shell, ready[0]
         while True:
             kept = self._shell
             try:

@@ -53,13 +53,20 @@ class Attempts:
             else:
                 self._denied(link, step, attempt)
             return None
-        outcome = target.ask(attempt, method, old=old, new=version)
+        outcome = target.ask(attempt, method, old=old, new=version, more=self._more_after(link))
         now = self.journal.now()
         self.journal.outcome(attempt, outcome, self._goal(after(attempt, outcome, now)))
         self._look_again()
         if outcome.bug:
             raise WorkerBug
         return outcome
+
+    def _more_after(self, link: Link) -> bool:
+        """Whether this pass will most likely go on to another link."""
+        rest = [other for other in self.plan.links if other.position > link.position]
+        if self.plan.kind == RunKind.TEST:
+            return any(self.plan.is_ticked(other) for other in rest)
+        return any(not other.has(self.plan.version) for other in rest)
 
     def _goal(self, after: After) -> After:
         """A link that was proved to hold something else than the vault's value is not in sync, however well proved."""

@@ -28,8 +28,10 @@ class Attempt:
 class Target(Protocol):
     """A link within reach. It opens values itself, at the last moment; the engine only names versions."""
 
-    def ask(self, attempt: Attempt, method: Method, *, old: str | None = None, new: str | None = None) -> Outcome:
-        """One remote call; answers, never raises for anything a target can do."""
+    def ask(
+        self, attempt: Attempt, method: Method, *, old: str | None = None, new: str | None = None, more: bool = False
+    ) -> Outcome:
+        """One remote call; answers, never raises for anything a target can do. ``more``: see ``Call``."""
 
 
 class Journal(Protocol):

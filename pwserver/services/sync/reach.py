@@ -104,7 +104,9 @@ class Bound:
             return None
         return Credential(login.user_name, values[login.version_id] if login.version_id else self._typed())
 
-    def ask(self, attempt: Attempt, method: Method, *, old: str | None = None, new: str | None = None) -> Outcome:
+    def ask(
+        self, attempt: Attempt, method: Method, *, old: str | None = None, new: str | None = None, more: bool = False
+    ) -> Outcome:
         """Opens what this call needs, makes it, and forgets it."""
         logins = (self.ways.login, self.ways.linked)
         values = open_versions([old, new, *(each.version_id for each in logins if each)])
@@ -126,6 +128,7 @@ class Bound:
             account=self.place.account,
             account_sid=self.place.account_sid,
             stamp=_stamp_of(attempt.link, old or new),
+            more=more,
         )
 
         def go() -> Evidence:
