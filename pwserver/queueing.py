@@ -96,6 +96,22 @@ def enqueue(run_id: str, queue_name: Literal["now", "later"] | str = NOW, job: s
     return True
 
 
+def take(queue_name: str) -> str | None:
+    """The id of the next run that waits in this queue, taken out of it: the caller does it now. None when nothing or
+    something else is next, or the queue is away. A taken id that is not done is nudged again, as any that got lost."""
+    try:
+        target = queue(queue_name, _connection(redis_url()))
+        job = next(iter(target.get_jobs(0, 1)), None)
+        if job is None or job.func_name != JOB or not target.remove(job):
+            return None  # or another worker was faster
+        run_id = str(job.args[0])
+        job.delete(remove_from_queue=False)
+    except (RedisError, OSError) as error:
+        log.warning("no further run was taken: %s", type(error).__name__)
+        return None
+    return run_id
+
+
 def room() -> int:
     """How many more runs ``later`` takes now; 0 when the queue is away. Never raises for that."""
     try:

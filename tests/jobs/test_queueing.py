@@ -95,6 +95,19 @@ def test_a_queue_that_is_away_has_no_room(connection: Redis, server: QueueServer
     assert queueing.room() == 0
 
 
+def test_a_fork_that_goes_on_takes_the_next_run_and_nothing_else(connection: Redis, server: QueueServer) -> None:
+    for run_id in ("run-1", "run-2"):
+        queueing.enqueue(run_id, "later")
+    queueing.enqueue("mail-1", "later", queueing.MAIL)
+    assert [queueing.take("later") for _ in range(3)] == ["run-1", "run-2", None], "a mail is not its business"
+    assert len(connection.keys("rq:job:*")) == connection.llen("rq:queue:later") == 1
+    assert queueing.enqueue("run-1", "later"), "what was taken may be nudged again"
+    assert server.process is not None
+    server.process.kill()
+    server.process.wait()
+    assert queueing.take("later") is None
+
+
 def test_an_emptied_queue_takes_the_next_nudge(connection: Redis) -> None:
     queueing.enqueue("run-1", "now")
     connection.flushall()
