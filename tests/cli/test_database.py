@@ -197,6 +197,9 @@ def test_numbers_go_on_behind_the_highest(filled: Console, address: str) -> None
     assert copy(filled, address).exit_code == 0
     highest = max(row["seq"] for row in rows_there(address, "event"))
     runs = max(row["number"] for row in rows_there(address, "sync_run"))
+    with psycopg.connect(address) as line:
+        sequences = {name for (name,) in line.execute("SELECT sequencename FROM pg_sequences")}
+    assert sequences == {"event_seq_seq", "sync_run_number"}, "another one has to go on behind its highest, too"
     app = there(filled.app, address)
     with app.app_context(), write() as session:
         made = Event(at=now(), verb="tested")
