@@ -40,7 +40,7 @@ from pwserver.services.sync.plans import read_plan
 from pwserver.services.sync.reach import Bound, Reacher, digests_of
 from pwserver.services.sync.requeue import chains_stopped_by_a_login, follow_up, value_was_edited
 from pwserver.services.sync.status import refresh
-from pwserver.services.sync.tries import Try, afford, keep_policy, settle, under
+from pwserver.services.sync.tries import Try, afford, keep_policy, may_end_a_stop, settle, under
 from pwserver.services.transaction import end_read, now, retried, write
 from pwserver.services.values import shift_stages
 from pwserver.sync.chain import WRITES, After, Denied, FenceLost, Link, NotNow, Plan, Step, Stopping, Why
@@ -52,6 +52,11 @@ log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 0.5
 """Between two tries to write an answer down."""
+
+
+class _Overtaken(Exception):
+    """A value was refused elsewhere while its acceptance here was about to be written; nothing was."""
+
 
 @dataclass(frozen=True, slots=True)
 class Granted:
@@ -222,6 +227,8 @@ class SqlJournal:
             try:
                 lost = self._keep(attempt, granted, outcome, after)
                 break
+            except _Overtaken:
+                continue
             except OperationalError:
                 if monotonic() > until:
                     raise
@@ -231,9 +238,15 @@ class SqlJournal:
             raise FenceLost
 
     def _keep(self, attempt: Attempt, granted: Granted, outcome: Outcome, after: After) -> bool:
-        """The one transaction of an answer. True: the fence was lost, and the answer is kept beside."""
+        """The one transaction of an answer. True: the fence was lost, and the answer is kept beside.
+
+        The passwords of other chains are locked only where this answer may set them going again: whoever works on many
+        chains at once is not waited for by all the others.
+        """
         with write() as session:
-            locking.password_of_run(session, self.run_id, *chains_stopped_by_a_login(session))
+            ends_a_stop = self._may_end_a_stop(session, attempt, granted, outcome)
+            others = chains_stopped_by_a_login(session) if ends_a_stop else []
+            locking.password_of_run(session, self.run_id, *others)
             at = now()
             kept = accounts.touched(
                 session,
@@ -254,7 +267,9 @@ class SqlJournal:
                 session.execute(update(LinkAttempt).where(LinkAttempt.id == attempt.id).values(late_outcome=told))
             else:
                 self._hold(session)
-                self._lock_accounts(session, attempt, granted, outcome)
+                accounts.lock(session, self._keys(session, attempt, granted, outcome))
+                if not ends_a_stop and self._may_end_a_stop(session, attempt, granted, outcome):
+                    raise _Overtaken  # passwords are locked before accounts
                 row = session.get_one(SyncLink, attempt.link.id, populate_existing=True)
                 after = self._identify(session, row, outcome, after)
                 self._settle_tries(session, attempt, granted, row, outcome, at)
@@ -266,10 +281,20 @@ class SqlJournal:
                 refresh(session, chain.id)
         return lost
 
-    def _lock_accounts(self, session: Session, attempt: Attempt, granted: Granted, outcome: Outcome) -> None:
+    def _keys(self, session: Session, attempt: Attempt, granted: Granted, outcome: Outcome) -> set[str]:
+        """Every account that this answer tells something of."""
+        return self._own_keys(session, attempt, granted, outcome) | {each.key for each in granted.tries}
+
+    def _own_keys(self, session: Session, attempt: Attempt, granted: Granted, outcome: Outcome) -> set[str]:
+        """The target's own: as it was asked, as it is known now, and as it tells."""
         told = outcome.evidence.account_id if outcome.evidence else None
         known = session.scalar(select(SyncLink.account_key).where(SyncLink.id == attempt.link.id))
-        accounts.lock(session, [told, known, granted.target.account_key, *(each.key for each in granted.tries)])
+        tried = [each.key for each in granted.tries if each.role == Key.TARGET]
+        return {key for key in (told, known, granted.target.account_key, *tried) if key}
+
+    def _may_end_a_stop(self, session: Session, attempt: Attempt, granted: Granted, outcome: Outcome) -> bool:
+        own = self._own_keys(session, attempt, granted, outcome)
+        return may_end_a_stop(session, attempt, granted.tries, own, outcome, digests_of)
 
     def _settle_tries(
         self, session: Session, attempt: Attempt, granted: Granted, row: SyncLink, outcome: Outcome, at: datetime
