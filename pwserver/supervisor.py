@@ -48,10 +48,8 @@ class Supervisor:
     def run(self) -> int:
         instance = self.config.instance
         instance.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(instance / "running.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        lock = take_lock(instance)
+        if lock is None:
             say(f"Password Server runs already: {running(instance).get('url', self.config.url)}")
             return 0
         (instance / STATE).unlink(missing_ok=True)  # of an instance that was killed
@@ -214,6 +212,17 @@ def python(*arguments: str) -> list[str]:
 def say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def take_lock(instance: Path) -> int | None:
+    """The lock of an instance folder, a file to be closed at the end; None when somebody has it."""
+    lock = os.open(instance / "running.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
 
 
 def running(instance: Path) -> dict[str, Any]:

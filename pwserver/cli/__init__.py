@@ -9,8 +9,9 @@ from flask import Flask
 
 
 def init_app(app: Flask) -> None:
-    """Registers the commands: ``flask sync``, ``entry``, ``agent``, ``user``, ``lab``."""
-    from pwserver.cli import agent, approve, chain, entry, lab, sync, sync_due, user  # noqa: F401  # three add to sync
+    """Registers the commands: ``flask sync``, ``entry``, ``agent``, ``user``, ``lab``, ``database``."""
+    # Three of them add to sync.
+    from pwserver.cli import agent, approve, chain, database, entry, lab, sync, sync_due, user  # noqa: F401
 
-    for group in (sync.group, entry.group, agent.group, user.group, lab.group):
+    for group in (sync.group, entry.group, agent.group, user.group, lab.group, database.group):
         app.cli.add_command(group)

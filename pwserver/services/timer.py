@@ -13,7 +13,7 @@ from sqlalchemy.orm import scoped_session
 from pwserver.extensions import db
 from pwserver.models import Override, SyncAgent, SyncChain, SyncRun
 from pwserver.services import locking
-from pwserver.services.mail import alerts, summary
+from pwserver.services.mail import alerts, retention, summary
 from pwserver.services.sync.accounts import unlock_for_run
 from pwserver.services.sync.requeue import active_test, follow_up, queue_daily_test
 from pwserver.services.sync.status import next_test, refresh, timing
@@ -36,7 +36,7 @@ def tick(room: int | None = None) -> list[tuple[str, str]]:
     queue_tests(now(), AT_ONCE)
     _refresh_stale()
     nudged = _nudge(room)
-    _make_mails()
+    _see_to_mails()
     return nudged
 
 
@@ -132,14 +132,14 @@ def _refresh(chain_id: str) -> None:
         refresh(session, chain_id)
 
 
-def _make_mails() -> None:
-    """Rows of the mails that are due. An error of ours in there stops no run."""
-    for make in (alerts.make_due, summary.make_due):
+def _see_to_mails() -> None:
+    """Rows of the mails that are due are made, those of long ago removed. An error of ours in there stops no run."""
+    for see_to in (alerts.make_due, summary.make_due, retention.make_due):
         try:
-            make()
+            see_to()
         except Exception:
             db.session.rollback()
-            log.exception("mails were not made")
+            log.exception("mails were not made, or not forgotten")
 
 
 def _expire_overrides() -> None:

@@ -35,13 +35,14 @@ AGENT = {
 SEEN = (
     "at", "entry", "run_id", "name", "email", "machine", "account", "word", "path", "wait", "numbers", "version",
     "acting", "kind", "settings", "whose", "linked", "number", "to", "link_id", "logins", "reason", "choice",
+    "address",
 )  # fmt: skip
 """Every argument and option that takes a value. None of them is a secret: a new one has to be thought about here."""
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     importlib.import_module("pwserver.cli.sync_due")  # it adds to the group of sync
-    for module in ("sync", "entry", "agent", "user", "lab"):
+    for module in ("sync", "entry", "agent", "user", "lab", "database"):
         group = getattr(cli, module).group if hasattr(cli, module) else None
         if group is None:
             group = __import__(f"pwserver.cli.{module}", fromlist=["group"]).group

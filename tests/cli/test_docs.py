@@ -65,7 +65,7 @@ def test_every_command_is_in_the_documents() -> None:
     text = DOCS["chains.md"].read_text()
     for name, _ in commands():
         assert name.split()[-1] in text, name
-    for name in re.findall(r"^flask (sync|entry|agent|user|lab) ([a-z-]+)", text, re.M):
+    for name in re.findall(r"^flask (sync|entry|agent|user|lab|database) ([a-z-]+)", text, re.M):
         assert " ".join(name) in {known for known, _ in commands()}, name
 
 

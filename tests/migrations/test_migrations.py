@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from pwserver.config import PROJECT, Config
 from pwserver.core.secrets import KeyringError, Sealed, Secret, bound_to, make_key_file, read_key_file, read_master
 from pwserver.extensions import db
 from pwserver.models import AppUser, Base, Entry, EntryVersion, KeyCanary, Vault, new_id
-from pwserver.services import keys
+from pwserver.services import keys, search
 from pwserver.services.keys import keyring
+from pwserver.services.listing import Asked
+from pwserver.services.sync.invariants import caches
 from pwserver.services.sync.requeue import add_run
 from pwserver.services.transaction import now, write
 from pwserver.services.values import add_version
@@ -78,7 +80,7 @@ def fill() -> list[str]:
         ]
 
 
-def insert(session: Session, table: str, given: dict[str, str]) -> None:
+def insert(session: Session, table: str, given: dict[str, Any]) -> None:
     """A row as an older release left it: what is not given and may not be null is empty, or 1."""
     row: dict[str, object] = dict(given)
     for column in inspect(db.engine).get_columns(table):
@@ -224,6 +226,50 @@ def test_runs_are_numbered_on_from_the_highest(tmp_path: Path, url: str) -> None
         with write() as session:
             assert add_run(session, "c", "test", requested_at=now(), due_at=now()).number == 42
             session.rollback()
+    dispose(made)
+
+
+@pytest.mark.breaks_invariants
+def test_what_was_there_before_search_knew_it_is_found_after_the_upgrade(tmp_path: Path, url: str) -> None:
+    """By what people type, in whatever case and Unicode form: names, accounts, machines, tasks; never by its notes."""
+    made = make(tmp_path / "instance", database_url=url)
+    with made.app_context():
+        upgrade(revision="0004")
+        agent = {"id": "a", "name": "A", "transport": "winrm", "state": "approved"}
+        chain = {"agent_id": "a", "on_failure": "continue", "status": "in_sync"}
+        windows = {"id": "e", "name": "Büro STRASSE", "user_name": "Administrator", "machine": "LAB-07"}
+        domain = {"id": "d", "name": "Backup", "user_name": "svc-bak", "machine": "DC-01", "domain": "CORP"}
+        domain |= {"address": "sw-9.example"}
+        link = {"kind": "scheduled_task", "state": "in_sync"}
+        task = {"machine": "SRV-02", "path": "\\Nightly\\Reset", "device": ["no", "text"]}
+        rows: list[tuple[str, dict[str, Any]]] = [
+            ("vault", {"id": "v", "name": "V", "kind": "shared"}),
+            ("app_user", {"id": "o", "email": "o@example.org", "name": "O", "active": True}),
+            ("membership", {"vault_id": "v", "user_id": "o", "owner": True}),
+            ("entry", windows | {"vault_id": "v", "type": "standalone_windows", "notes": "needle in the notes"}),
+            ("entry", domain | {"vault_id": "v", "type": "domain"}),
+            ("sync_agent", agent),
+            ("sync_chain", chain | {"id": "c", "entry_id": "e"}),
+            ("sync_chain", chain | {"id": "k", "entry_id": "d"}),
+            ("sync_link", link | {"id": "1", "chain_id": "c", "machine": "SRV-02", "settings": json.dumps(task)}),
+            ("sync_link", link | {"id": "2", "chain_id": "k", "machine": "", "settings": "null"}),
+        ]
+        with write() as session:
+            for table, given in rows:
+                insert(session, table, given)
+        upgrade()
+        user = db.session.get_one(AppUser, "o")
+
+        def found(typed: str) -> list[str]:
+            return [row.entry.id for row in search.search(user, Asked(typed)).page.rows]
+
+        for typed in ("büro", "bu\u0308ro", "strasse", "Straße", "lab-07\\ADMIN", "srv-02", "nightly\\reset"):
+            assert found(typed) == ["e"], typed
+        for typed in ("corp\\svc-bak", "SW-9", "backup"):
+            assert found(typed) == ["d"], typed
+        assert found("needle") == []
+        wrong = [each for each in caches.check(db.session, now(), timedelta.max) if each.invariant == "search"]
+        assert wrong == [], "as if they had been saved today"
     dispose(made)
 
 

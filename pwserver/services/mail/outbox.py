@@ -174,15 +174,17 @@ def put_test(actor: AppUser) -> str:
 
 def send_again(actor: AppUser, row: Outbox) -> None:
     """A mail that failed or was kept is due now, and is tried for three days again."""
-    _move(actor, row, ("failed", "kept"), "mail.sent_again", state="waiting")
+    _move(actor, row, ("failed", "kept"), "mail.sent_again", state="waiting", ended_at=None)
 
 
 def put_away(actor: AppUser, row: Outbox) -> None:
     """A mail that failed is no trouble any more."""
-    _move(actor, row, ("failed",), "mail.put_away", state="dropped")
+    _move(actor, row, ("failed",), "mail.put_away", state="dropped", ended_at=now())
 
 
-def _move(actor: AppUser, row: Outbox, states: tuple[str, ...], verb: str, *, state: str) -> None:
+def _move(
+    actor: AppUser, row: Outbox, states: tuple[str, ...], verb: str, *, state: str, ended_at: datetime | None
+) -> None:
     at = now()
     give_up: datetime = at + timedelta(seconds=timing().retry.give_up)
     with write() as session:
@@ -190,7 +192,7 @@ def _move(actor: AppUser, row: Outbox, states: tuple[str, ...], verb: str, *, st
             session,
             update(Outbox)
             .where(Outbox.id == row.id, Outbox.state.in_(states))
-            .values(state=state, next_try_at=at, give_up_at=give_up, nudged_at=None, ended_at=None),
+            .values(state=state, next_try_at=at, give_up_at=give_up, nudged_at=None, ended_at=ended_at),
         )
         if not moved:
             raise Conflict("This mail was sent or put away meanwhile. Nothing was done.")

@@ -40,7 +40,7 @@ from pwserver.services.sync.plans import RUN_AND_LINK, read_plan
 from pwserver.services.sync.reach import Bound, Reacher, digests_of
 from pwserver.services.sync.requeue import chains_stopped_by_a_login, follow_up, value_was_edited
 from pwserver.services.sync.status import refresh
-from pwserver.services.sync.tries import Try, afford, keep_policy, settle, under
+from pwserver.services.sync.tries import Try, afford, keep_policy, may_end_a_stop, settle, under
 from pwserver.services.transaction import end_read, now, retried, write
 from pwserver.services.values import shift_stages
 from pwserver.sync.chain import WRITES, After, Denied, FenceLost, Link, NotNow, Plan, Step, Stopping, Why
@@ -64,6 +64,10 @@ USED_BY_ANOTHER = OPEN_ELSEWHERE.where(LinkAttempt.uses_key == bindparam("accoun
 WRITTEN_BY_ANOTHER = OPEN_ELSEWHERE.join(SyncLink, SyncLink.id == LinkAttempt.link_id).where(
     SyncLink.account_key == bindparam("account"), LinkAttempt.step.in_(("change", "reset"))
 )
+
+
+class _Overtaken(Exception):
+    """A value was refused elsewhere while its acceptance here was about to be written; nothing was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +234,8 @@ class SqlJournal:
             try:
                 lost = self._keep(attempt, granted, outcome, after)
                 break
+            except _Overtaken:
+                continue
             except OperationalError:
                 if monotonic() > until:
                     raise
@@ -239,10 +245,16 @@ class SqlJournal:
             raise FenceLost
 
     def _keep(self, attempt: Attempt, granted: Granted, outcome: Outcome, after: After) -> bool:
-        """The one transaction of an answer. True: the fence was lost, and the answer is kept beside."""
+        """The one transaction of an answer. True: the fence was lost, and the answer is kept beside.
+
+        The passwords of other chains are locked only where this answer may set them going again: whoever works on many
+        chains at once is not waited for by all the others.
+        """
         left = None
         with write() as session:
-            locking.password_of_run(session, self.run_id, *chains_stopped_by_a_login(session))
+            ends_a_stop = self._may_end_a_stop(session, attempt, granted, outcome)
+            others = chains_stopped_by_a_login(session) if ends_a_stop else []
+            locking.password_of_run(session, self.run_id, *others)
             at = now()
             kept = accounts.touched(
                 session,
@@ -264,7 +276,10 @@ class SqlJournal:
             else:
                 self._hold(session)
                 row = session.get_one(SyncLink, attempt.link.id)
-                self._lock_accounts(session, row, granted, outcome)
+                keys = self._own_keys(session, attempt, granted, outcome)
+                accounts.lock(session, keys | {each.key for each in granted.tries})
+                if not ends_a_stop and self._may_end_a_stop(session, attempt, granted, outcome):
+                    raise _Overtaken  # passwords are locked before accounts
                 after = self._identify(session, row, outcome, after)
                 self._settle_tries(session, attempt, granted, row, outcome, at)
                 project(session, row, attempt, outcome, after, at)
@@ -276,11 +291,18 @@ class SqlJournal:
         self._left = left
         return lost
 
-    def _lock_accounts(self, session: Session, row: SyncLink, granted: Granted, outcome: Outcome) -> None:
+    def _own_keys(self, session: Session, attempt: Attempt, granted: Granted, outcome: Outcome) -> set[str]:
+        """The keys that the target goes by: as it was asked, as it is known now, and as it tells."""
         told = outcome.evidence.account_id if outcome.evidence else None
-        accounts.lock(
-            session, [told, row.account_key, granted.target.account_key, *(each.key for each in granted.tries)]
-        )
+        known = session.get_one(SyncLink, attempt.link.id).account_key
+        tried = [each.key for each in granted.tries if each.role == Key.TARGET]
+        return {key for key in (told, known, granted.target.account_key, *tried) if key}
+
+    def _may_end_a_stop(self, session: Session, attempt: Attempt, granted: Granted, outcome: Outcome) -> bool:
+        if not locking.is_postgres(session):
+            return False  # nothing has to be locked for it
+        own = self._own_keys(session, attempt, granted, outcome)
+        return may_end_a_stop(session, attempt, granted.tries, own, outcome, digests_of)
 
     def _settle_tries(
         self, session: Session, attempt: Attempt, granted: Granted, row: SyncLink, outcome: Outcome, at: datetime

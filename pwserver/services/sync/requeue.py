@@ -270,23 +270,29 @@ def chains_stopped_by_a_login(session: Session) -> list[str]:
 
 def _requeue(session: Session, is_meant: Callable[[SyncLink, SyncAgent], bool], at: datetime) -> None:
     """Blocked links are due again, in the run that waits for others too. The caller has locked these passwords by now;
-    one that was stopped since is locked here."""
-    locking.passwords_of_chains(session, chains_stopped_by_a_login(session))
+    one that was stopped since is locked here. What is not meant is neither touched nor waited for."""
+    locked: set[str] = set()
+    links = _stopped(session, is_meant)
+    while not (chains := {link.chain_id for link in links}) <= locked:
+        locking.passwords_of_chains(session, chains)
+        locked |= chains
+        links = _stopped(session, is_meant)
+    for link in links:
+        release(session, link, at)
+    session.flush()
+    for chain_id in sorted(chains):
+        due_again(session, chain_id, at)
+        refresh(session, chain_id)
+
+
+def _stopped(session: Session, is_meant: Callable[[SyncLink, SyncAgent], bool]) -> list[SyncLink]:
     blocked = session.execute(
         select(SyncLink, SyncAgent)
         .join(SyncChain, SyncChain.id == SyncLink.chain_id)
         .join(SyncAgent, SyncAgent.id == SyncChain.agent_id)
         .where(*STOPPED)
     ).all()
-    chains = set()
-    for link, agent in blocked:
-        if is_meant(link, agent):
-            release(session, link, at)
-            chains.add(link.chain_id)
-    session.flush()
-    for chain_id in sorted(chains):
-        due_again(session, chain_id, at)
-        refresh(session, chain_id)
+    return [link for link, agent in blocked if is_meant(link, agent)]
 
 
 def carry_on(session: Session, agent: SyncAgent, at: datetime) -> None:

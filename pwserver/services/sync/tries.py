@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -109,6 +109,25 @@ def settle(
             said.remember(each.key, each.digests, accepted=False, reason=outcome.reason, at=at)
         elif _accepts(said, attempt, each, outcome, at, digests_of):
             requeue_waiting_for(session, each.key, at)
+
+
+def may_end_a_stop(
+    session: Session,
+    attempt: Attempt,
+    tries: Sequence[Try],
+    own: Iterable[str],
+    outcome: Outcome,
+    digests_of: Callable[[str, str], answers.Digests],
+) -> bool:
+    """Whether this answer may accept a value that was refused before (:func:`_accepts` decides): only that sets going
+    again what a refusal stopped, in other chains too. ``own``: every key that the target goes by."""
+    if outcome.evidence is None:
+        return False
+    values = [(each.key, each.digests) for each in tries if each.role != Key.TARGET]
+    if attempt.version and outcome.evidence.logged_on:
+        values += [(key, digests_of(key, attempt.version)) for key in own]
+    said = answers.said_by(session, [key for key, _ in values])
+    return any(said.refusal(key, value) is not None for key, value in values)
 
 
 def _accepts(
