@@ -25,10 +25,6 @@ def runs_to_show(session: Session, chain_ids: Sequence[str]) -> dict[str, SyncRu
     return {run.chain_id: run for run in ordered}
 
 
-def run_to_show(session: Session, chain_id: str) -> SyncRun | None:
-    return runs_to_show(session, [chain_id]).get(chain_id)
-
-
 def goals_of(session: Session, chain_ids: Sequence[str], active: Mapping[str, SyncRun]) -> dict[str, str | None]:
     """By chain: the version it is on its way to: of the ``active`` run where that writes, else the outstanding one,
     which is the pending value unless that is nowhere (see ``requeue.outstanding_version``), else the current one."""
@@ -40,22 +36,17 @@ def goals_of(session: Session, chain_ids: Sequence[str], active: Mapping[str, Sy
     goals: dict[str, str | None] = dict.fromkeys(chain_ids)
     goals |= {chain: version for chain, stage, version in stages if stage == "current"}
     pending = {chain: version for chain, stage, version in stages if stage == "pending"}
-    somewhere = _somewhere(session, list(pending.values())) if pending else set()
-    goals |= {chain: version for chain, version in pending.items() if version in somewhere}
+    held = somewhere(session, list(pending.values())) if pending else set()
+    goals |= {chain: version for chain, version in pending.items() if version in held}
     writing = {chain: run.version_id for chain, run in active.items() if run.kind in WRITING and run.version_id}
     return goals | writing
 
 
-def _somewhere(session: Session, version_ids: Sequence[str]) -> set[str]:
+def somewhere(session: Session, version_ids: Sequence[str]) -> set[str]:
     """Those of the versions that some link, active or not, holds or may hold."""
     holds = select(SyncLink.holds_version_id).where(SyncLink.holds_version_id.in_(version_ids))
     maybe = select(LinkMaybe.version_id).where(LinkMaybe.version_id.in_(version_ids))
     return {version for version in session.scalars(holds.union(maybe)) if version}
-
-
-def goal_of(session: Session, chain_id: str, active: SyncRun | None) -> str | None:
-    """:func:`goals_of` for one chain."""
-    return goals_of(session, [chain_id], {chain_id: active} if active else {})[chain_id]
 
 
 def shown_state(state: str, *, step: str | None, maybe: bool, holds_goal: bool) -> LinkState:
