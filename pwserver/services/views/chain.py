@@ -14,7 +14,7 @@ from pwserver.core.states import STATUS, LinkState, Row, Status
 from pwserver.extensions import db
 from pwserver.models import Entry, EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services.sync.chains import why_at_rest
-from pwserver.services.sync.counts import WRITING, goals_of, runs_to_show, somewhere
+from pwserver.services.sync.counts import WRITING, goal, runs_to_show, somewhere
 from pwserver.services.transaction import now
 from pwserver.services.views.links import Around, LinkView, link_view
 from pwserver.services.views.said import Said, counted, named, say
@@ -197,7 +197,6 @@ class _Facts:
     at: datetime
     links: Mapping[str, Sequence[SyncLink]]
     active: Mapping[str, SyncRun]
-    goals: Mapping[str, str | None]
     stages: Mapping[tuple[str, str], str]
     """By entry and stage: the version; each stage but *old* and *discarded* has one at most."""
     numbers: Mapping[str, int]
@@ -239,10 +238,9 @@ def _read(chains: Sequence[SyncChain], run: SyncRun | None) -> _Facts:
         at=at,
         links=links,
         active=active,
-        goals=goals_of(session, chain_ids, active),
         stages=stages,
         numbers={version: number for version, _entry, _stage, number in versions},
-        somewhere=frozenset(somewhere(session, pending)) if pending else frozenset(),
+        somewhere=frozenset(somewhere(session, pending)),
         open={attempt.link_id: attempt for attempt in open_ones},
         wrote=_wrote(ids),
         maybe=frozenset(session.scalars(select(LinkMaybe.link_id).where(LinkMaybe.link_id.in_(ids)))),
@@ -281,14 +279,15 @@ def _view(chain: SyncChain, facts: _Facts) -> ChainView:
 
 
 def _around(chain: SyncChain, links: Sequence[SyncLink], active: SyncRun | None, facts: _Facts) -> Around:
+    current = facts.stages.get((chain.entry_id, "current"))
     writing = active is not None and active.kind in WRITING
     scope = frozenset(link.id for link in links)
     if active is not None and active.scope is not None and not (active.kind == "override" and active.whole_chain):
         scope = frozenset(active.scope)
     return Around(
         links=links,
-        goal=facts.goals[chain.id],
-        current=facts.stages.get((chain.entry_id, "current")),
+        goal=goal(current, facts.stages.get((chain.entry_id, "pending")), facts.somewhere, active),
+        current=current,
         now=facts.at,
         walking=scope if writing else frozenset(),
         waiting_run=active is not None and active.state == "waiting",
