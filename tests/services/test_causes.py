@@ -278,3 +278,22 @@ def test_an_owner_with_a_confirmed_password_is_told_that_the_agent_has_to_be_tes
     act(agent, "approve")
     sync.confirm_certificate(Cast().olivia, first, "0" * 64)
     assert [task.step for task in resting("olivia")] == ["confirm", "repair_agent"]
+
+
+def test_a_refused_login_beside_an_unconfirmed_certificate_is_a_cause_of_its_own(agent: SyncAgent) -> None:
+    first, second, _third = (password(name, agent) for name in ("one", "two", "three"))
+    certificate(agent)
+    act(agent, "approve")
+    is_tested(agent)
+    for entry in (first, second):
+        sync.confirm_certificate(Cast().olivia, entry, "0" * 64)
+        scenes.end_runs(entry)
+    login_refused(first, second)
+    assert [task.title for task in tasks_of("olivia")] == ["LAB-01 refused our login: 2 passwords wait for it"]
+    [task] = resting("olivia")
+    assert (task.step, named(task)) == ("confirm", ["three"])
+    of_agent = db.session.scalars(db.select(Incident).filter_by(agent_id=agent.id, closed_at=None))
+    by_kind = {each.kind: each.id for each in of_agent}
+    assert by_kind.keys() == {"needs_confirm", "needs_override"}
+    joined = db.select(Incident.cause_id).where(Incident.chain_id.is_not(None), Incident.closed_at.is_(None))
+    assert set(db.session.scalars(joined)) == {by_kind["needs_override"]}
