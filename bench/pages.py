@@ -22,9 +22,11 @@ from pwserver.extensions import db
 from pwserver.services import keys, users, vaults
 from tests.conftest import Clock, email_of, make_app, make_tables, password_of
 from tests.web.conftest import Browser
-from tests.web.many import fill
+from tests.web.many import fill, fill_tasks
 
 REQUESTS = 15
+TASKS = 30
+"""Of each kind, on the Dashboard of the last measurement."""
 PAGES = {
     "vault": "/vaults/{vault}",
     "vault_last_page": "/vaults/{vault}?page=200",
@@ -49,6 +51,8 @@ def main(passwords: int) -> dict[str, Any]:
             name: _measured(app, reader, path.format(vault=vault_id)) for name, path in PAGES.items()
         }
         told["dashboard_owner"] = _measured(app, owner, "/")
+        _add_tasks(app, TASKS)
+        told["dashboard_tasks"] = _measured(app, owner, "/")
         searches = [each for name, each in told.items() if name.startswith(("search", "vault_find"))]
         told["search_worst_median_ms"] = max(each["median_ms"] for each in searches)
         return {"passwords": passwords} | told
@@ -69,6 +73,14 @@ def _instance(folder: Path, passwords: int) -> tuple[Flask, str]:
         vault_id = vault.id
         fill(vault, passwords, stars_of=vera.id if passwords <= 1000 else "")
     return app, vault_id
+
+
+def _add_tasks(app: Flask, count: int) -> None:
+    """A vault of the owner's that fills the Dashboard: ``count`` of each kind of trouble, at 40 links each."""
+    with app.app_context():
+        owner = users.find(email_of("olivia"))
+        assert owner
+        fill_tasks(vaults.create_vault(owner, "Troubles"), count)
 
 
 def _measured(app: Flask, browser: Browser, path: str) -> dict[str, float]:

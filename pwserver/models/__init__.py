@@ -6,10 +6,11 @@ from pwserver.models.chains import LinkMaybe, SyncChain, SyncLink
 from pwserver.models.entries import Entry, EntryVersion, KeyCanary, Setting
 from pwserver.models.mails import Outbox, Trouble
 from pwserver.models.people import AppUser, Favourite, Membership, Vault
-from pwserver.models.records import Event, Incident
+from pwserver.models.records import AT_REST, Event, Incident
 from pwserver.models.runs import Account, AccountAnswer, AccountName, AccountTry, LinkAttempt, Override, SyncRun
 
 __all__ = [
+    "AT_REST",
     "Account",
     "AccountAnswer",
     "AccountName",

@@ -20,9 +20,12 @@ from pwserver.extensions import db
 from pwserver.models import AgentScope, AppUser, Entry, Membership, SyncAgent, SyncChain, Vault, new_id
 from pwserver.services import agent_rules, entries, locking, vaults
 from pwserver.services.audit import record
+from pwserver.services.mail.alerts import answering
+from pwserver.services.mail.outbox import put
 from pwserver.services.sync.credentials import is_usable
 from pwserver.services.sync.incidents import forget_agent
 from pwserver.services.sync.requeue import carry_on
+from pwserver.services.sync.resting import follow_agent
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
 from pwserver.services.values import AnySession
@@ -297,13 +300,23 @@ def _set_credential(actor: AppUser, agent: SyncAgent, which: str, entry_id: str,
 
 
 def untested(session: AnySession, actor: AppUser | None, row: SyncAgent, what: str) -> None:
-    """It needs its test again, and the history of every password that uses it says so (rule 34)."""
+    """It needs its test again; the history of every password that uses it says so, and a mail to who answers for it
+    (rule 34)."""
     if row.transport != "ssh":
         row.health, row.health_text, row.health_since = Health.UNTESTED, "", now()
     for entry in session.scalars(select(Entry).join(SyncChain).where(SyncChain.agent_id == row.id)):
         record(session, actor, "agent.changed", entry=entry, facts={"agent": row.name, "what": what})
+    _mail_change(session, actor, row, what)
     session.flush()
     refresh_chains(session, row)
+
+
+def _mail_change(session: AnySession, actor: AppUser | None, row: SyncAgent, what: str) -> None:
+    """A row for each, in the same transaction: however soon it is tested again, they hear of it."""
+    homes = select(Entry.vault_id).join(SyncChain).where(SyncChain.agent_id == row.id, Entry.deleted_at.is_(None))
+    event, ids = f"changed-{row.row_version}", {"agent": row.id, "what": what, "by": actor.id if actor else ""}
+    for user in answering(set(session.scalars(homes))).values():
+        put(session, user, "agent_changed", row.id, event, **ids)  # type: ignore[arg-type]  # a scoped session everywhere
 
 
 def _switch(actor: AppUser, agent: SyncAgent, row_version: int, before: str, after: str) -> None:
@@ -332,12 +345,13 @@ def _remove(session: AnySession, actor: AppUser, row: SyncAgent, verb: str) -> N
 
 
 def refresh_chains(session: AnySession, row: SyncAgent) -> None:
-    """The status of a password depends on its agent."""
+    """The status of a password depends on its agent, and so does what its owners are told of."""
     session.flush()
     chain_ids = session.scalars(select(SyncChain.id).where(SyncChain.agent_id == row.id)).all()
     locking.passwords_of_chains(session, chain_ids)
     for chain_id in chain_ids:
         refresh(session, chain_id)  # type: ignore[arg-type]  # a scoped session everywhere
+    follow_agent(session, row.id, now())
 
 
 def fresh(session: AnySession, agent: SyncAgent, row_version: int) -> SyncAgent:

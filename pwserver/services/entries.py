@@ -122,9 +122,11 @@ def trash_entry(actor: AppUser, entry: Entry, *, row_version: int) -> None:
         row.row_version += 1
         session.flush()
         if chain is not None:
+            from pwserver.services.sync.resting import follow_agent
             from pwserver.services.sync.status import refresh
 
             refresh(session, chain.id)
+            follow_agent(session, chain.agent_id, now())
         record(session, actor, "password.trashed", entry=row)
 
 

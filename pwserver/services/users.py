@@ -57,6 +57,12 @@ def everybody() -> list[AppUser]:
     return list(db.session.scalars(select(AppUser).order_by(AppUser.active.desc(), func.lower(AppUser.name))))
 
 
+def administrators() -> list[AppUser]:
+    """The active ones, by name."""
+    query = select(AppUser).where(AppUser.active, AppUser.org_admin).order_by(AppUser.name)
+    return list(db.session.scalars(query))
+
+
 def vault_counts() -> dict[str, int]:
     """In how many vaults each user is a member."""
     rows = db.session.execute(

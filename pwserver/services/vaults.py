@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -68,6 +69,28 @@ def overview(user: AppUser) -> list[Seen]:
 def right_of(user: AppUser, vault_id: str) -> Right | None:
     row = db.session.get(Membership, (vault_id, user.id))
     return highest(owner=row.owner, modify=row.modify, read=row.read) if row else None
+
+
+def rights_of(user: AppUser, vault_ids: Collection[str]) -> dict[str, Right | None]:
+    """By vault: :func:`right_of`; vaults of others are left out."""
+    rows = db.session.scalars(
+        select(Membership).where(Membership.user_id == user.id, Membership.vault_id.in_(vault_ids))
+    )
+    return {row.vault_id: highest(owner=row.owner, modify=row.modify, read=row.read) for row in rows}
+
+
+def owners_of(vault_ids: Collection[str]) -> dict[str, list[AppUser]]:
+    """By vault: its active owners, by name."""
+    rows = db.session.execute(
+        select(Membership.vault_id, AppUser)
+        .join(AppUser, AppUser.id == Membership.user_id)
+        .where(Membership.vault_id.in_(vault_ids), Membership.owner, AppUser.active)
+        .order_by(AppUser.name)
+    )
+    found: dict[str, list[AppUser]] = {vault_id: [] for vault_id in vault_ids}
+    for vault_id, user in rows:
+        found[vault_id].append(user)
+    return found
 
 
 def system_vault() -> Vault:

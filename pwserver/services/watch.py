@@ -20,10 +20,11 @@ from pwserver import queueing
 from pwserver.core.watch import Facts, Found, troubles
 from pwserver.extensions import db
 from pwserver.models import AppUser, Membership, Outbox, Setting, SyncAgent, SyncChain, SyncRun, Trouble, new_id
-from pwserver.services.mail.alerts import OVER, administrators, mails_of
+from pwserver.services.mail.alerts import OVER, mails_of
 from pwserver.services.mail.outbox import put
 from pwserver.services.sync.accounts import insert_new
 from pwserver.services.transaction import end_read, now, write
+from pwserver.services.users import administrators
 
 Session = scoped_session[Any]
 
@@ -88,7 +89,7 @@ def _open(session: Session, found: Found, at: datetime) -> None:
     insert_new(session, Trouble, id=trouble_id, kind=found.kind, words=found.words, opened_at=at)
     if session.get(Trouble, trouble_id) is None:
         return  # another process was first
-    for user in administrators(session):
+    for user in administrators():
         put(session, user, "trouble", trouble_id, "trouble", trouble=trouble_id)
 
 

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from pwserver.core.states import STATUS, Status
 from pwserver.services import views
-from pwserver.services.sync.preview import retest_plan
+from pwserver.services.sync.preview import retest_plans
 from pwserver.web.guard import signed_in
 from pwserver.web.session import maybe_me, me
 
@@ -43,8 +43,8 @@ def _facts(view: views.DashboardView) -> dict[str, Any]:
 
 
 def _retests(view: views.DashboardView) -> dict[str, Any]:
-    """What Retest Sync would do, per password with an open issue."""
-    return {task.entry.id: retest_plan(task.entry) for task in view.tasks if task.entry is not None and task.chain}
+    """What Retest Sync would do, by the passwords that have a button for it."""
+    return retest_plans([task.entry for task in view.tasks if task.entry and task.step in ("approve", "retest")])
 
 
 def _bars(counts: Sequence[tuple[Status, int]]) -> list[tuple[str, float, float, bool]]:
@@ -68,12 +68,11 @@ def menu_counts() -> dict[str, Any]:
     user = maybe_me()
     if user is None or session.get("one_time"):
         return {"issues": 0, "issues_loud": 0, "menu_issues": {}, "menu_running": 0, "menu_pending": 0}
-    by_vault = views.count_issues(user)
-    total, loud = (sum(numbers[at] for numbers in by_vault.values()) for at in (0, 1))
+    counts = views.count_issues(user)
     return {
-        "issues": total,
-        "issues_loud": loud,
-        "menu_issues": by_vault,
+        "issues": counts.total,
+        "issues_loud": counts.loud,
+        "menu_issues": counts.by_vault,
         "menu_running": views.count_running(user),
         "menu_pending": len(views.pending_agents()) if user.org_admin else 0,
     }

@@ -25,7 +25,18 @@ from pwserver import create_app
 from pwserver.config import PROJECT, Config
 from pwserver.core.secrets import KeyringError, Sealed, Secret, bound_to, make_key_file, read_key_file, read_master
 from pwserver.extensions import db
-from pwserver.models import AppUser, Base, Entry, EntryVersion, KeyCanary, Vault, new_id
+from pwserver.models import (
+    AppUser,
+    Base,
+    Entry,
+    EntryVersion,
+    Incident,
+    KeyCanary,
+    SyncAgent,
+    SyncChain,
+    Vault,
+    new_id,
+)
 from pwserver.services import keys, search
 from pwserver.services.keys import keyring
 from pwserver.services.listing import Asked
@@ -141,6 +152,7 @@ def test_the_partial_unique_indexes_and_checks_are_really_there(app: Flask) -> N
         "uq_sync_run_instruction", "uq_sync_run_test", "uq_sync_run_running", "uq_sync_link_account",
         "uq_sync_link_place", "uq_sync_link_primary", "uq_entry_version_pending", "uq_entry_version_current",
         "uq_entry_version_previous", "uq_link_attempt_open", "uq_incident_open",
+        "uq_incident_open_agent", "uq_incident_open_rest",
     ):  # fmt: skip
         assert " WHERE " in made[index], index
     assert "sent_is_never_discarded" in made["entry_version"]
@@ -159,6 +171,39 @@ def test_two_people_never_have_one_address_and_two_passwords_of_a_vault_never_on
     for double in doubles:
         with pytest.raises(IntegrityError), write() as session:
             session.add(double)
+
+
+def test_an_agent_that_does_not_serve_when_its_incident_comes_has_one_afterwards(app: Flask) -> None:
+    fill()
+    entry_id = db.session.scalars(select(Entry.id)).one()
+    with write() as session:
+        for name, state in (("SERVES", "approved"), ("DISABLED", "disabled"), ("UNUSED", "disabled")):
+            agent = {"name": name, "state": state, "pin": "4f", "health": "healthy"}
+            session.add(SyncAgent(id=name, transport="winrm", allowed_machines=[], **agent))
+        session.flush()
+        session.add(
+            SyncChain(
+                id="chain",
+                entry_id=entry_id,
+                agent_id="DISABLED",
+                agent_pin="4f",
+                status="agent_disabled",
+                status_since=now(),
+            )
+        )
+        session.add(Incident(id="login", agent_id="DISABLED", opened_at=now()))
+    downgrade(revision="0007")
+    upgrade()
+    rows = db.session.execute(select(Incident.agent_id, Incident.kind).order_by(Incident.kind)).all()
+    assert rows == [("DISABLED", "agent_disabled"), ("DISABLED", "needs_override")], "its refused login is another"
+    rest = db.session.scalars(select(Incident).filter_by(kind="agent_disabled")).one()
+    assert (rest.closed_at, rest.told, rest.mailed_at) == (None, False, None)
+    assert rest.mail_due_at == rest.opened_at
+    db.session.remove()
+    downgrade(revision="0007")
+    assert db.session.scalars(select(Incident.id)).all() == ["login"]
+    db.session.remove()
+    upgrade()
 
 
 def test_down_to_nothing_and_up_again(app: Flask) -> None:

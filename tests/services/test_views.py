@@ -180,9 +180,9 @@ def test_approve_groups_by_machine_leaves_out_what_is_silent_and_keeps_a_refused
 def test_issues_are_counted_for_owners_only() -> None:
     scenes.out_of_sync()
     cast = Cast()
-    assert list(views.count_issues(cast.olivia).values()) == [(1, 1)]
+    assert views.count_issues(cast.olivia) == views.IssueCounts(1, 1, {cast.vault.id: (1, 1)})
     for name in ("eddie", "vera", "nora", "ada"):
-        assert views.count_issues(getattr(cast, name)) == {}, name
+        assert views.count_issues(getattr(cast, name)) == views.IssueCounts(), name
 
 
 def test_a_silent_machine_is_a_task_that_says_there_is_nothing_to_do() -> None:
@@ -197,7 +197,8 @@ def test_a_silent_machine_is_a_task_that_says_there_is_nothing_to_do() -> None:
     assert task.title == "Lab Administrator cannot be reached everywhere"
     assert task.text.startswith("LAB-04 does not answer. Nothing to do yet")
     assert task.step == ""
-    assert list(views.count_issues(Cast().olivia).values()) == [(1, 0)], "it is counted, but nothing calls for a person"
+    counts = views.count_issues(Cast().olivia)
+    assert (counts.total, counts.loud) == (1, 0), "it is counted, but nothing calls for a person"
 
 
 def test_events_are_sentences_and_an_unknown_verb_is_shown_as_it_is() -> None:

@@ -18,8 +18,10 @@ from playwright.sync_api import sync_playwright
 from pwserver import assets
 from pwserver.lab.control import ControlServer
 from pwserver.lab.truth import open_network
+from pwserver.services import vaults
 from tests.conftest import Cast
 from tests.web import scenes, shots, stage
+from tests.web.many import fill_tasks
 from tests.web.shots import Findings, Shot
 
 CHROMIUM = os.environ.get("PWSERVER_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -142,3 +144,14 @@ def test_a_page_whose_address_nobody_can_fill_in_is_not_passed_over(app: Flask) 
     app.add_url_rule("/new/<thing_id>", "new.thing", lambda thing_id: thing_id)
     with pytest.raises(AssertionError, match="add thing_id to the stage"):
         shots.pages_of(app, ids)
+
+
+@pytest.mark.parametrize("name", ["olivia", "ada"])
+def test_causes_of_many_are_seen_too(chromium: Chromium, app: Flask, name: str) -> None:
+    findings = Findings()
+    with app.app_context():
+        fill_tasks(Cast().vault, 2, links=12)
+        fill_tasks(vaults.create_vault(Cast().nora, "Branch"), 1, links=3, start=2)
+    with shots.serving(app) as address, shots.opened(chromium, address, findings, name=name) as page:
+        shots.look(page, Shot(f"dashboard-causes-{name}", "/"), findings)
+    assert findings.wrong == [], "\n".join(findings.wrong)

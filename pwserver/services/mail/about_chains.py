@@ -15,10 +15,11 @@ from pwserver.core.states import LinkState
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, Incident, SyncAgent, SyncChain, Vault
 from pwserver.services import vaults
-from pwserver.services.mail.alerts import OVER_UNSENT, administrators, chains_of, mails_of, owners_of
+from pwserver.services.mail.alerts import OVER_UNSENT, chains_of, mails_of, owners_of
 from pwserver.services.mail.outbox import Moot
 from pwserver.services.sync.preview import retest_plan
 from pwserver.services.transaction import now
+from pwserver.services.users import administrators
 from pwserver.services.views.chain import ChainView, read_chain
 from pwserver.services.views.issues import STEPS, issue_title, step_of
 from pwserver.services.views.links import LinkView
@@ -105,15 +106,15 @@ def _own_incident(incident: Incident, chain: SyncChain) -> Incident:
 
 
 def _owns(user: AppUser, chain: SyncChain) -> bool:
-    return user.id in {owner.id for owner in owners_of(db.session, chain.entry.vault_id)}
+    return user.id in {owner.id for owner in owners_of(chain.entry.vault_id)}
 
 
 def _place(chain: SyncChain, user: AppUser) -> Facts:
     """The password, its vault, who gets this and why. Raises :class:`Moot` for somebody who is no owner any more."""
     entry = chain.entry
     vault = db.session.get_one(Vault, entry.vault_id)
-    owners = owners_of(db.session, vault.id)
-    everybody = owners or administrators(db.session)
+    owners = owners_of(vault.id)
+    everybody = owners or administrators()
     if user.id not in {each.id for each in everybody}:
         raise Moot(f"{user.name} is no owner of {vault.name} any more.")
     return {"entry": entry, "vault": vault, "orphan": not owners, "sent_to": named([each.name for each in everybody])}
@@ -182,7 +183,7 @@ def _unique(sentences: Any) -> list[str]:
 def _cause_facts(incident: Incident, chains: Sequence[SyncChain], user: AppUser) -> Facts:
     mine = [chain for chain in chains if _owns(user, chain)]
     repairs = bool(incident.agent_id) and user.org_admin
-    orphaned = user.org_admin and any(not owners_of(db.session, chain.entry.vault_id) for chain in chains)
+    orphaned = user.org_admin and any(not owners_of(chain.entry.vault_id) for chain in chains)
     if not (mine or repairs or orphaned):
         raise Moot(f"{user.name} owns none of the passwords concerned any more.")
     agent = db.session.get(SyncAgent, incident.agent_id) if incident.agent_id else None
@@ -206,5 +207,3 @@ def _cause_facts(incident: Incident, chains: Sequence[SyncChain], user: AppUser)
 
 def _named(chain: SyncChain) -> str:
     return f"{chain.entry.name}, in {db.session.get_one(Vault, chain.entry.vault_id).name}"
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -10,13 +10,18 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import scoped_session
 
 from pwserver.extensions import db
-from pwserver.models import AppUser, Entry, Incident, Membership, Outbox, SyncChain
+from pwserver.models import AT_REST, AppUser, Entry, Incident, Outbox, SyncAgent, SyncChain
+from pwserver.services import vaults
 from pwserver.services.mail.outbox import put
+from pwserver.services.sync.resting import rests, unconfirmed
 from pwserver.services.transaction import end_read, now, write
+from pwserver.services.users import administrators
 
 Session = scoped_session[Any]
 
 OVER = "over"
+AGENT_OVER = "agent_over"
+"""The same of an agent that serves again."""
 OVER_UNSENT = "It was over before this mail could be sent."
 
 
@@ -48,8 +53,9 @@ def _make_first(session: Session, incident: Incident, at: datetime) -> None:
 def _make_over(session: Session, incident: Incident, at: datetime) -> None:
     """To those who had the first one, or may have had it. Whose first is still here needs neither."""
     rows = mails_of(session, incident.id)
+    template = AGENT_OVER if incident.kind in AT_REST else OVER
     for user_id in {row.to_user_id for row in rows if row.state in ("sent", "sending", "kept")}:
-        put(session, session.get_one(AppUser, user_id), OVER, incident.id, OVER, incident=incident.id)
+        put(session, session.get_one(AppUser, user_id), template, incident.id, OVER, incident=incident.id)
     waiting = [row.id for row in rows if row.state == "waiting"]
     session.execute(
         update(Outbox)
@@ -67,21 +73,28 @@ def mails_of(session: Session, subject: str) -> list[Outbox]:
 
 
 def recipients(session: Session, incident: Incident) -> list[AppUser]:
-    """Every active owner of the vaults concerned; of a vault without one, the organization administrators. They also
-    hear of an agent that needs them, since only they repair it."""
-    found: dict[str, AppUser] = {}
-    for vault_id in vaults_of(session, incident):
-        for user in owners_of(session, vault_id) or administrators(session):
-            found[user.id] = user
-    if incident.agent_id and incident.kind == "needs_override":
-        found |= {user.id: user for user in administrators(session)}
+    """Who answers for the vaults concerned. Organization administrators also hear of an agent that needs them, since
+    only they repair it."""
+    found = answering(vaults_of(session, incident))
+    if incident.agent_id and incident.kind in ("needs_override", "agent_disabled"):
+        found |= {user.id: user for user in administrators()}
     return sorted(found.values(), key=lambda user: user.email)
+
+
+def answering(vault_ids: Collection[str]) -> dict[str, AppUser]:
+    """By id: every active owner of these vaults; of a vault without one, the organization administrators."""
+    found: dict[str, AppUser] = {}
+    for owners in vaults.owners_of(vault_ids).values():
+        found |= {user.id: user for user in owners or administrators()}
+    return found
 
 
 def chains_of(session: Session, incident: Incident) -> list[SyncChain]:
     """The chain of an incident; of a cause, those that wait for it, or that waited when it ended."""
     if incident.chain_id:
         return [session.get_one(SyncChain, incident.chain_id)]
+    if incident.kind in AT_REST:
+        return _resting(session, incident)
     query = select(SyncChain).join(Incident, Incident.chain_id == SyncChain.id).where(Incident.cause_id == incident.id)
     if incident.closed_at is None:
         query = query.where(Incident.closed_at.is_(None))
@@ -89,21 +102,20 @@ def chains_of(session: Session, incident: Incident) -> list[SyncChain]:
     return list(dict.fromkeys(rows))
 
 
-def vaults_of(session: Session, incident: Incident) -> Iterable[str]:
+def _resting(session: Session, incident: Incident) -> list[SyncChain]:
+    """The chains that an agent does not serve; when that is over, those that it serves."""
+    agent = session.get_one(SyncAgent, incident.agent_id)
+    wanted = SyncChain.agent_id == agent.id
+    if incident.closed_at is None:
+        wanted = unconfirmed(agent) if incident.kind == "needs_confirm" else rests(agent)
+    query = select(SyncChain).join(Entry, Entry.id == SyncChain.entry_id).where(wanted, Entry.deleted_at.is_(None))
+    return list(session.scalars(query.order_by(Entry.name)))
+
+
+def vaults_of(session: Session, incident: Incident) -> set[str]:
     return {chain.entry.vault_id for chain in chains_of(session, incident)}
 
 
-def owners_of(session: Session, vault_id: str) -> list[AppUser]:
+def owners_of(vault_id: str) -> list[AppUser]:
     """Active owners, by name."""
-    query = (
-        select(AppUser)
-        .join(Membership, Membership.user_id == AppUser.id)
-        .where(Membership.vault_id == vault_id, Membership.owner, AppUser.active)
-        .order_by(AppUser.name)
-    )
-    return list(session.scalars(query))
-
-
-def administrators(session: Session) -> list[AppUser]:
-    query = select(AppUser).where(AppUser.active, AppUser.org_admin).order_by(AppUser.name)
-    return list(session.scalars(query))
+    return vaults.owners_of([vault_id])[vault_id]

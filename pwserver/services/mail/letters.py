@@ -16,7 +16,7 @@ from jinja2 import Environment
 from pwserver.config import Config
 from pwserver.extensions import db
 from pwserver.models import AppUser, Outbox
-from pwserver.services.mail import about_chains, about_server
+from pwserver.services.mail import about_agents, about_chains, about_server
 from pwserver.services.mail.message import Letter, one_line
 from pwserver.services.mail.outbox import Moot
 
@@ -27,6 +27,10 @@ WRITERS: Mapping[str, Writer] = {
     "needs_override": about_chains.write_begin,
     "unreachable": about_chains.write_begin,
     "over": about_chains.write_over,
+    "agent_disabled": about_agents.write_rest,
+    "needs_confirm": about_agents.write_rest,
+    "agent_over": about_agents.write_over,
+    "agent_changed": about_agents.write_changed,
     "trouble": about_server.write_trouble,
     "trouble_over": about_server.write_trouble_over,
     "summary": about_server.write_summary,

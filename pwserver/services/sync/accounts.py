@@ -111,11 +111,12 @@ class NoTry:
     safe_at: datetime
 
 
+WINDOWS = select(Account.key, Account.window_s).where(Account.key.in_(bindparam("keys", expanding=True)))
 TRIES = (
-    select(AccountTry.at, LinkAttempt.outcome, SyncRun.id, SyncRun.state)
+    select(AccountTry.key, AccountTry.at, LinkAttempt.outcome, SyncRun.id, SyncRun.state)
     .outerjoin(LinkAttempt, LinkAttempt.id == AccountTry.attempt_id)
     .outerjoin(SyncRun, SyncRun.id == LinkAttempt.run_id)
-    .where(AccountTry.key == bindparam("account"), AccountTry.at > bindparam("since"))
+    .where(AccountTry.key.in_(bindparam("keys", expanding=True)), AccountTry.at > bindparam("since"))
     .order_by(AccountTry.at)
 )
 
@@ -124,17 +125,36 @@ def may_try(
     session: Session, key: str, run_id: str | None, *, budget: int, window: float, busy_for: float, at: datetime
 ) -> NoTry | None:
     """Counts the tries on ``key`` within its window; None when one more is within ``budget``."""
-    account = session.get(Account, key)
-    if account and account.window_s and account.window_s > window:
-        window = account.window_s
-    since = at - timedelta(seconds=window)
-    rows = session.execute(TRIES, {"account": key, "since": since}).all()
-    if any(outcome is None and owner and owner != run_id and state == "running" for _, outcome, owner, state in rows):
-        return NoTry(True, at + timedelta(seconds=busy_for))  # what it is told decides about the next
-    if len(rows) < budget:
-        return None
-    oldest: datetime = rows[len(rows) - budget][0]
-    return NoTry(False, oldest + timedelta(seconds=window))
+    return may_try_each(session, [key], run_id, budget=budget, window=window, busy_for=busy_for, at=at)[key]
+
+
+def may_try_each(
+    session: Session, keys: Collection[str], run_id: str | None, *, budget: int, window: float, busy_for: float,
+    at: datetime,
+) -> dict[str, NoTry | None]:  # fmt: skip
+    """:func:`may_try` for each of the keys, in two statements."""
+    widths = dict.fromkeys(keys, window)
+    for key, told in session.execute(WINDOWS, {"keys": list(widths)}):
+        widths[key] = max(window, told or 0)
+    since = at - timedelta(seconds=max(widths.values(), default=window))
+    rows = session.execute(TRIES, {"keys": list(widths), "since": since}).all()
+    tries: dict[str, list[datetime]] = {key: [] for key in widths}
+    busy = set()
+    for key, tried, outcome, owner, state in rows:
+        if tried <= at - timedelta(seconds=widths[key]):
+            continue
+        tries[key].append(tried)
+        if outcome is None and owner and owner != run_id and state == "running":
+            busy.add(key)  # what it is told decides about the next
+    return {
+        key: NoTry(True, at + timedelta(seconds=busy_for)) if key in busy else _over(tries[key], budget, widths[key])
+        for key in widths
+    }
+
+
+def _over(tries: list[datetime], budget: int, window: float) -> NoTry | None:
+    """Until when the tries within a window, oldest first, are as many as the budget."""
+    return NoTry(False, tries[-budget] + timedelta(seconds=window)) if len(tries) >= budget else None
 
 
 def reserve(session: Session, key: str, attempt_id: str, at: datetime) -> None:

@@ -43,10 +43,12 @@ from pwserver.services.sync.checks import (
 from pwserver.services.sync.credentials import is_usable, serves
 from pwserver.services.sync.links import meet_anew, new_link
 from pwserver.services.sync.requeue import due_again, queue_test, stage_id, supersede_test
+from pwserver.services.sync.resting import follow_agent
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
 
 Session = scoped_session[Any]
+
 
 def usable_agents(vault: Vault) -> list[SyncAgent]:
     """Approved and tested agents that this vault may use."""
@@ -119,6 +121,7 @@ def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "conti
         queue_test(session, chain.id, at, requested_by=actor.id, **asked)
         record_edit(session, actor, "sync.enabled", entry, chain, {"agent": agent.name, "pin": chain.agent_pin})
         refresh(session, chain.id)
+        follow_agent(session, agent.id, at)
         return chain
 
 
@@ -141,6 +144,7 @@ def disable(actor: AppUser, entry: Entry) -> None:
         end_soon(session, chain.id)
         record_edit(session, actor, "sync.disabled", entry, chain, {})
         refresh(session, chain.id)
+        follow_agent(session, chain.agent_id, now())
 
 
 def save_settings(actor: AppUser, entry: Entry, agent_id: str, on_failure: str, *, revision: int) -> None:
@@ -148,8 +152,8 @@ def save_settings(actor: AppUser, entry: Entry, agent_id: str, on_failure: str, 
         raise Invalid("Choose what happens when a link fails.", field="on_failure")
     with write() as session:
         chain = fresh_chain(session, entry, revision)
-        agent = _agent(session, entry, agent_id)
-        if agent.id != chain.agent_id:
+        agent, before = _agent(session, entry, agent_id), chain.agent_id
+        if agent.id != before:
             refuse_while_running(session, chain)
             for link in links_in_force(session, chain):
                 check_reach(link.kind, link.machine, agent)
@@ -159,6 +163,8 @@ def save_settings(actor: AppUser, entry: Entry, agent_id: str, on_failure: str, 
         facts = {"agent": agent.name, "on_failure": on_failure}
         record_edit(session, actor, "sync.settings", entry, chain, facts)
         refresh(session, chain.id)
+        if agent.id != before:
+            follow_agent(session, before, now())
 
 
 def confirm_certificate(actor: AppUser, entry: Entry, pin: str) -> SyncRun | None:
@@ -177,6 +183,7 @@ def confirm_certificate(actor: AppUser, entry: Entry, pin: str) -> SyncRun | Non
         if serves(agent, chain) and chain.enabled:
             due_again(session, chain.id, now(), requested_by=actor.id)
         refresh(session, chain.id)
+        follow_agent(session, agent.id, now())
         return active_run(chain)
 
 

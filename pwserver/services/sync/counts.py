@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -25,37 +25,36 @@ def runs_to_show(session: Session, chain_ids: Sequence[str]) -> dict[str, SyncRu
     return {run.chain_id: run for run in ordered}
 
 
-def run_to_show(session: Session, chain_id: str) -> SyncRun | None:
-    return runs_to_show(session, [chain_id]).get(chain_id)
-
-
 def goals_of(session: Session, chain_ids: Sequence[str], active: Mapping[str, SyncRun]) -> dict[str, str | None]:
-    """By chain: the version it is on its way to: of the ``active`` run where that writes, else the outstanding one,
-    which is the pending value unless that is nowhere (see ``requeue.outstanding_version``), else the current one."""
-    stages = session.execute(
+    """By chain: the version it is on its way to; see :func:`goal`."""
+    rows = session.execute(
         select(SyncChain.id, EntryVersion.stage, EntryVersion.id)
         .join(EntryVersion, EntryVersion.entry_id == SyncChain.entry_id)
         .where(SyncChain.id.in_(chain_ids), EntryVersion.stage.in_(("pending", "current")))
     ).all()
-    goals: dict[str, str | None] = dict.fromkeys(chain_ids)
-    goals |= {chain: version for chain, stage, version in stages if stage == "current"}
-    pending = {chain: version for chain, stage, version in stages if stage == "pending"}
-    somewhere = _somewhere(session, list(pending.values())) if pending else set()
-    goals |= {chain: version for chain, version in pending.items() if version in somewhere}
-    writing = {chain: run.version_id for chain, run in active.items() if run.kind in WRITING and run.version_id}
-    return goals | writing
+    stages = {(chain, stage): version for chain, stage, version in rows}
+    held = somewhere(session, [version for (_chain, stage), version in stages.items() if stage == "pending"])
+    return {
+        chain: goal(stages.get((chain, "current")), stages.get((chain, "pending")), held, active.get(chain))
+        for chain in chain_ids
+    }
 
 
-def _somewhere(session: Session, version_ids: Sequence[str]) -> set[str]:
+def goal(current: str | None, pending: str | None, held: Collection[str], active: SyncRun | None) -> str | None:
+    """The version of the ``active`` run where that writes, else the outstanding one, which is the pending value unless
+    that is nowhere (see ``requeue.outstanding_version``), else the current one. ``held``: see :func:`somewhere`."""
+    if active is not None and active.kind in WRITING and active.version_id:
+        return active.version_id
+    return pending if pending in held else current
+
+
+def somewhere(session: Session, version_ids: Sequence[str]) -> set[str]:
     """Those of the versions that some link, active or not, holds or may hold."""
+    if not version_ids:
+        return set()
     holds = select(SyncLink.holds_version_id).where(SyncLink.holds_version_id.in_(version_ids))
     maybe = select(LinkMaybe.version_id).where(LinkMaybe.version_id.in_(version_ids))
     return {version for version in session.scalars(holds.union(maybe)) if version}
-
-
-def goal_of(session: Session, chain_id: str, active: SyncRun | None) -> str | None:
-    """:func:`goals_of` for one chain."""
-    return goals_of(session, [chain_id], {chain_id: active} if active else {})[chain_id]
 
 
 def shown_state(state: str, *, step: str | None, maybe: bool, holds_goal: bool) -> LinkState:
@@ -70,6 +69,8 @@ def shown_state(state: str, *, step: str | None, maybe: bool, holds_goal: bool) 
 
 def link_states(session: Session, chain_ids: Sequence[str]) -> dict[str, list[LinkState]]:
     """By chain: the shown states of its active links, in their order."""
+    if not chain_ids:
+        return {}
     rows = session.execute(
         select(SyncLink.id, SyncLink.chain_id, SyncLink.state, SyncLink.holds_version_id)
         .where(SyncLink.chain_id.in_(chain_ids), SyncLink.active)

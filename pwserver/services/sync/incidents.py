@@ -16,7 +16,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import scoped_session
 
 from pwserver.core.states import LinkState, Status
-from pwserver.models import Incident, LinkAttempt, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
+from pwserver.models import AT_REST, Incident, LinkAttempt, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
 from pwserver.services.locking import AnySession
 from pwserver.services.sync.accounts import insert_new
 from pwserver.sync.settle import GIVEN_UP
@@ -92,7 +92,8 @@ def _join(session: Session, cause: Cause, kind: str, due: datetime, at: datetime
     """The open incident of a cause, made when there is none; whoever owns what joins is mailed once, too."""
     session.flush()
     column = getattr(Incident, cause.column)
-    open_one = select(Incident).where(column == cause.id, Incident.closed_at.is_(None)).with_for_update()
+    is_open = (column == cause.id, Incident.kind.not_in(AT_REST), Incident.closed_at.is_(None))
+    open_one = select(Incident).where(*is_open).with_for_update()
     parent = None
     while parent is None:  # another run may end the one that was there while we wait for it
         insert_new(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,11 +11,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.extensions import db
-from pwserver.models import Entry, SyncChain, SyncLink
+from pwserver.models import Entry, LinkMaybe, SyncChain, SyncLink
 from pwserver.services.sync import requeue
-from pwserver.services.sync.accounts import may_try
+from pwserver.services.sync.accounts import may_try_each
+from pwserver.services.sync.counts import goals_of
 from pwserver.services.sync.requests import needs_retest
 from pwserver.services.sync.status import timing
+from pwserver.services.sync.tries import BY_PERSON
 from pwserver.services.transaction import now
 
 Session = scoped_session[Any]
@@ -36,33 +38,59 @@ class RetestPlan:
 
 def retest_plan(entry: Entry) -> RetestPlan:
     """What Retest Sync would do now, with the lock-out budget of the accounts it would touch."""
-    chain = db.session.scalar(select(SyncChain).filter_by(entry_id=entry.id))
-    if chain is None or not chain.enabled:
-        return RetestPlan("nothing to do", False)
-    version = requeue.outstanding_version(db.session, chain.id)
-    left = requeue.outstanding_links(db.session, chain.id, version)
-    writes = bool(left)
-    links = left or [link for link in _active(chain) if needs_retest(link)]
-    if not links:
-        return RetestPlan("nothing to do", False)
-    blocked_until = [safe for link in links if (safe := _safe_at(link)) is not None]
-    words = _set_words(links) if writes else _test_words(links)
-    if len(blocked_until) == len([link for link in links if link.is_account]) and blocked_until:
-        safe = min(blocked_until)
-        names = _names(links)
-        return RetestPlan(words, False, f"would risk locking {names}; safe at {safe:%H:%M} UTC", safe)
-    return RetestPlan(words, True)
+    return retest_plans([entry])[entry.id]
 
 
-def _safe_at(link: SyncLink) -> datetime | None:
-    """When this account may be tried by a person again; None: now."""
-    if not link.is_account or not link.account_key:
-        return None
+def retest_plans(entries: Sequence[Entry]) -> dict[str, RetestPlan]:
+    """By entry: :func:`retest_plan`. The number of statements is constant."""
+    plans = {entry.id: RetestPlan("nothing to do", False) for entry in entries}
+    enabled = select(SyncChain.id, SyncChain.entry_id).where(SyncChain.entry_id.in_(plans), SyncChain.enabled)
+    chains: dict[str, str] = dict(db.session.execute(enabled).all())
+    if not chains:
+        return plans
+    versions = goals_of(db.session, list(chains), {})
+    links = db.session.scalars(
+        select(SyncLink)
+        .where(SyncLink.chain_id.in_(chains), SyncLink.active)
+        .order_by(SyncLink.position, SyncLink.id)
+        .execution_options(populate_existing=True)
+    ).all()
+    ids = [link.id for link in links]
+    maybe = set(db.session.scalars(select(LinkMaybe.link_id).where(LinkMaybe.link_id.in_(ids))))
+    outstanding: dict[str, list[SyncLink]] = {chain_id: [] for chain_id in chains}
+    unproved: dict[str, list[SyncLink]] = {chain_id: [] for chain_id in chains}
+    for link in links:
+        if requeue.is_outstanding(link, versions[link.chain_id], maybe):
+            outstanding[link.chain_id].append(link)
+        if needs_retest(link):
+            unproved[link.chain_id].append(link)
+    safe = _safe_at([link for chain_id in chains for link in outstanding[chain_id] or unproved[chain_id]])
+    for chain_id, entry_id in chains.items():
+        if left := outstanding[chain_id]:
+            plans[entry_id] = _planned(_set_words(left), left, safe)
+        elif left := unproved[chain_id]:
+            plans[entry_id] = _planned(_test_words(left), left, safe)
+    return plans
+
+
+def _planned(words: str, links: Sequence[SyncLink], safe: Mapping[str, datetime]) -> RetestPlan:
+    accounts = [link for link in links if link.is_account]
+    times = [safe[link.id] for link in accounts if link.id in safe]
+    if not times or len(times) < len(accounts):
+        return RetestPlan(words, True)
+    first = min(times)
+    return RetestPlan(words, False, f"would risk locking {_names(links)}; safe at {first:%H:%M} UTC", first)
+
+
+def _safe_at(links: Sequence[SyncLink]) -> dict[str, datetime]:
+    """By link: when its account may be tried by a person again; those that may be now are left out."""
+    keys = {link.id: link.account_key for link in links if link.is_account and link.account_key}
     pace = timing()
-    no = may_try(
-        db.session, link.account_key, None, budget=2, window=pace.try_window, busy_for=pace.busy_account, at=now()
-    )
-    return no.safe_at if no and not no.busy else None
+    noes = may_try_each(
+        db.session, set(keys.values()), None,
+        budget=BY_PERSON, window=pace.try_window, busy_for=pace.busy_account, at=now(),
+    )  # fmt: skip
+    return {link_id: no.safe_at for link_id, key in keys.items() if (no := noes[key]) and not no.busy}
 
 
 def _active(chain: SyncChain) -> list[SyncLink]:

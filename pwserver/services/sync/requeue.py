@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -91,15 +91,14 @@ def outstanding_links(session: Session, chain_id: str, version_id: str | None) -
         .order_by(SyncLink.position, SyncLink.id)
         .execution_options(populate_existing=True)
     )
+    return [link for link in links if is_outstanding(link, version_id, maybe)]
 
-    def is_out(link: SyncLink) -> bool:
-        if link.state == "managed":
-            return False
-        if link.id in maybe:
-            return True
-        return (link.holds_version_id or link.starts_from_version_id) != version_id
 
-    return [link for link in links if is_out(link)]
+def is_outstanding(link: SyncLink, version_id: str | None, maybe: Collection[str]) -> bool:
+    """Whether a link does not hold ``version_id`` for certain. ``maybe``: the links that may hold two."""
+    if link.state == "managed":
+        return False
+    return link.id in maybe or (link.holds_version_id or link.starts_from_version_id) != version_id
 
 
 def queue_outstanding(session: Session, chain_id: str, at: datetime, due: datetime, **values: Any) -> SyncRun | None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import joinedload
 
 from pwserver.core.marks import digest
 from pwserver.core.states import STATUS, LinkState, Row, Status
 from pwserver.extensions import db
 from pwserver.models import Entry, EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
-from pwserver.services.sync import requeue
 from pwserver.services.sync.chains import why_at_rest
-from pwserver.services.sync.counts import WRITING, goal_of, run_to_show
+from pwserver.services.sync.counts import WRITING, goal, runs_to_show, somewhere
 from pwserver.services.transaction import now
 from pwserver.services.views.links import Around, LinkView, link_view
 from pwserver.services.views.said import Said, counted, named, say
@@ -50,6 +49,7 @@ class ChainView:
     status: Status
     look: Row
     status_since: datetime
+    status_detail: str
     enabled: bool
     revision: int
     agent: SyncAgent
@@ -65,10 +65,18 @@ class ChainView:
     can_give_up: bool
     next_test_at: datetime | None
     now: datetime
-    mark: str
-    """Changes whenever anything shown here changes; polls send it back."""
-    marks: Mapping[str, str]
-    """The same for each link, by its id."""
+
+    @property
+    def mark(self) -> str:
+        """Changes whenever anything shown here changes but how long it has lasted; polls send it back."""
+        run = self.run and (self.run.id, self.run.state, self.run.due_at, self.run.cancel_at is not None)
+        facts = [str(self.status), self.status_detail, self.revision, self.enabled, run]
+        return digest([facts, [link.shown for link in self.links]])
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """The same for each link, by its id."""
+        return {link.id: link.mark for link in self.links}
 
     @property
     def busy(self) -> bool:
@@ -167,27 +175,93 @@ def _alike(one: LinkView, other: LinkView) -> bool:
 
 def read_chain(entry: Entry, run: SyncRun | None = None) -> ChainView | None:
     """The chain of an entry, or None. ``run``: the run whose durations stand beside the links; else the active one."""
-    session = db.session
-    chain = session.scalar(select(SyncChain).filter_by(entry_id=entry.id))
-    if chain is None:
-        return None
-    at = now()
-    links = session.scalars(
-        select(SyncLink).where(SyncLink.chain_id == chain.id, SyncLink.active).order_by(SyncLink.position, SyncLink.id)
+    return read_chains([entry], run).get(entry.id)
+
+
+def read_chains(entries: Sequence[Entry], run: SyncRun | None = None) -> dict[str, ChainView]:
+    """By entry: the chains of those that have one. The number of statements is constant."""
+    query = select(SyncChain).where(SyncChain.entry_id.in_([entry.id for entry in entries]))
+    agent = joinedload(SyncChain.agent)
+    logins = (agent.joinedload(SyncAgent.login_entry), agent.joinedload(SyncAgent.linked_entry))
+    chains = db.session.scalars(query.options(*logins)).all()
+    if not chains:
+        return {}
+    facts = _read(chains, run)
+    return {chain.entry_id: _view(chain, facts) for chain in chains}
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known about some chains: by chain, by entry, by link, or over all of them."""
+
+    at: datetime
+    links: Mapping[str, Sequence[SyncLink]]
+    active: Mapping[str, SyncRun]
+    stages: Mapping[tuple[str, str], str]
+    """By entry and stage: the version; each stage but *old* and *discarded* has one at most."""
+    numbers: Mapping[str, int]
+    somewhere: frozenset[str]
+    """The pending versions that some link holds or may hold."""
+    open: Mapping[str, LinkAttempt]
+    wrote: Mapping[str, datetime]
+    maybe: frozenset[str]
+    last: Mapping[str, LinkAttempt]
+
+
+def _read(chains: Sequence[SyncChain], run: SyncRun | None) -> _Facts:
+    session, at = db.session, now()
+    chain_ids = [chain.id for chain in chains]
+    rows = session.scalars(
+        select(SyncLink)
+        .where(SyncLink.chain_id.in_(chain_ids), SyncLink.active)
+        .order_by(SyncLink.position, SyncLink.id)
     ).all()
-    active = run_to_show(session, chain.id)
-    shown = run or active
-    around = _around(chain, links, active, shown, at)
+    links: dict[str, list[SyncLink]] = {chain_id: [] for chain_id in chain_ids}
+    for link in rows:
+        links[link.chain_id].append(link)
+    ids = [link.id for link in rows]
+    active = runs_to_show(session, chain_ids)
+    versions = session.execute(
+        select(EntryVersion.id, EntryVersion.entry_id, EntryVersion.stage, EntryVersion.number).where(
+            EntryVersion.entry_id.in_([chain.entry_id for chain in chains])
+        )
+    ).all()
+    stages = {(entry_id, stage): version for version, entry_id, stage, _number in versions}
+    pending = [version for (_entry, stage), version in stages.items() if stage == "pending"]
+    open_ones = session.scalars(
+        select(LinkAttempt)
+        .join(SyncRun, SyncRun.id == LinkAttempt.run_id)
+        .where(LinkAttempt.link_id.in_(ids), LinkAttempt.outcome.is_(None), SyncRun.state == "running")
+    )
+    shown = [run.id] if run is not None else [each.id for each in active.values()]
+    return _Facts(
+        at=at,
+        links=links,
+        active=active,
+        stages=stages,
+        numbers={version: number for version, _entry, _stage, number in versions},
+        somewhere=frozenset(somewhere(session, pending)),
+        open={attempt.link_id: attempt for attempt in open_ones},
+        wrote=_wrote(ids),
+        maybe=frozenset(session.scalars(select(LinkMaybe.link_id).where(LinkMaybe.link_id.in_(ids)))),
+        last=last_attempts(shown),
+    )
+
+
+def _view(chain: SyncChain, facts: _Facts) -> ChainView:
+    links, active = facts.links[chain.id], facts.active.get(chain.id)
+    around = _around(chain, links, active, facts)
     views = [link_view(link, around) for link in links]
-    pending = _stage(chain, "pending")
-    can_give_up = pending is not None and requeue.is_nowhere(session, chain.id, pending)
+    pending = facts.stages.get((chain.entry_id, "pending"))
+    can_give_up = pending is not None and pending not in facts.somewhere
     running = active is not None and (active.state == "running" or active.kind == "override")
     return ChainView(
         id=chain.id,
-        entry_id=entry.id,
+        entry_id=chain.entry_id,
         status=Status(chain.status),
         look=STATUS[Status(chain.status)],
         status_since=chain.status_since,
+        status_detail=chain.status_detail,
         enabled=chain.enabled,
         revision=chain.revision,
         agent=chain.agent,
@@ -200,44 +274,29 @@ def read_chain(entry: Entry, run: SyncRun | None = None) -> ChainView | None:
         current=around.numbers.get(around.current or ""),
         can_give_up=can_give_up and not running,
         next_test_at=chain.next_test_at,
-        now=at,
-        mark=_mark(chain, active, views),
-        marks={link.id: digest(_shown(link)) for link in views},
+        now=facts.at,
     )
 
 
-def _around(
-    chain: SyncChain, links: Sequence[SyncLink], active: SyncRun | None, shown: SyncRun | None, at: datetime
-) -> Around:
-    session = db.session
-    ids = [link.id for link in links]
-    current = _stage(chain, "current")
+def _around(chain: SyncChain, links: Sequence[SyncLink], active: SyncRun | None, facts: _Facts) -> Around:
+    current = facts.stages.get((chain.entry_id, "current"))
     writing = active is not None and active.kind in WRITING
-    scope = frozenset(ids)
+    scope = frozenset(link.id for link in links)
     if active is not None and active.scope is not None and not (active.kind == "override" and active.whole_chain):
         scope = frozenset(active.scope)
-    login = chain.agent.linked_entry or chain.agent.login_entry
-    numbers = session.execute(
-        select(EntryVersion.id, EntryVersion.number).where(EntryVersion.entry_id == chain.entry_id)
-    )
-    open_ones = session.scalars(
-        select(LinkAttempt)
-        .join(SyncRun, SyncRun.id == LinkAttempt.run_id)
-        .where(LinkAttempt.link_id.in_(ids), LinkAttempt.outcome.is_(None), SyncRun.state == "running")
-    )
     return Around(
         links=links,
-        goal=goal_of(session, chain.id, active),
+        goal=goal(current, facts.stages.get((chain.entry_id, "pending")), facts.somewhere, active),
         current=current,
-        now=at,
+        now=facts.at,
         walking=scope if writing else frozenset(),
         waiting_run=active is not None and active.state == "waiting",
-        numbers={row[0]: row[1] for row in numbers},
-        open={attempt.link_id: attempt for attempt in open_ones},
-        wrote=_wrote(ids),
-        maybe=frozenset(session.scalars(select(LinkMaybe.link_id).where(LinkMaybe.link_id.in_(ids)))),
-        login=_login_words(login),
-        last=last_attempts(shown.id) if shown is not None else {},
+        numbers=facts.numbers,
+        open=facts.open,
+        wrote=facts.wrote,
+        maybe=facts.maybe,
+        login=_login_words(chain.agent.linked_entry or chain.agent.login_entry),
+        last=facts.last,
     )
 
 
@@ -258,24 +317,10 @@ def _wrote(ids: Sequence[str]) -> dict[str, datetime]:
     return {link_id: at for link_id, at in rows if at}
 
 
-def last_attempts(run_id: str) -> dict[str, LinkAttempt]:
-    rows = db.session.scalars(select(LinkAttempt).filter_by(run_id=run_id).order_by(LinkAttempt.intent_at))
-    return {attempt.link_id: attempt for attempt in rows}
-
-
-def _stage(chain: SyncChain, stage: str) -> str | None:
-    return requeue.stage_id(db.session, chain.id, stage)
-
-
-def _mark(chain: SyncChain, run: SyncRun | None, links: Sequence[LinkView]) -> str:
-    """A digest of everything shown but how long it has lasted."""
-    facts: list[Any] = [chain.status, chain.status_detail, chain.revision, chain.enabled]
-    facts += [run and (run.id, run.state, run.due_at, run.cancel_at is not None)]
-    return digest(facts + [_shown(link) for link in links])
-
-
-def _shown(link: LinkView) -> tuple[Any, ...]:
-    return (link.id, link.number, str(link.state), link.evidence.parts, link.why.parts, link.at_work, link.can_adopt)
+def last_attempts(run_ids: Sequence[str]) -> dict[str, LinkAttempt]:
+    """By link: its last attempt in these runs, which are of different chains."""
+    query = select(LinkAttempt).where(LinkAttempt.run_id.in_(run_ids)).order_by(LinkAttempt.intent_at)
+    return {attempt.link_id: attempt for attempt in db.session.scalars(query)} if run_ids else {}
 
 
 RUN_DOES = {

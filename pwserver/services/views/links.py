@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from pwserver.connectors.base import Means
 from pwserver.connectors.kinds import LINK_KINDS
+from pwserver.core.marks import digest
 from pwserver.core.reasons import reason
 from pwserver.core.states import LINK, LinkState, Row
 from pwserver.models import LinkAttempt, SyncLink
@@ -55,6 +57,15 @@ class Around:
     login: str = ""
     last: Mapping[str, LinkAttempt] = field(default_factory=dict)
     """The last attempt of each link in the run that is shown, for how long it took."""
+    place: Mapping[str, int] = field(init=False)
+    """By link: its number in the chain, from 1."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", {link.id: number for number, link in enumerate(self.links, 1)})
+
+    def link(self, link_id: str | None) -> SyncLink | None:
+        number = self.place.get(link_id or "")
+        return self.links[number - 1] if number else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +108,18 @@ class LinkView:
         return f"{self.machine} {self.who}"
 
     @property
+    def mark(self) -> str:
+        """Changes whenever anything shown of it does."""
+        return digest(self.shown)
+
+    @property
+    def shown(self) -> tuple[Any, ...]:
+        """Everything that is shown of it but how long it has lasted."""
+        return (
+            self.id, self.number, str(self.state), self.evidence.parts, self.why.parts, self.at_work, self.can_adopt,
+        )  # fmt: skip
+
+    @property
     def good(self) -> bool:
         return self.state in GOOD
 
@@ -116,13 +139,13 @@ def who_of(link: SyncLink) -> str:
 
 
 def link_view(link: SyncLink, around: Around) -> LinkView:
-    number = next(n for n, each in enumerate(around.links, 1) if each.id == link.id)
+    number = around.place[link.id]
     attempt = around.open.get(link.id)
     state = shown_state(link, around)
     row = reason(link.reason)
     failing = state not in GOOD and state not in (LinkState.TESTING, LinkState.CHANGING) and bool(link.reason)
     failing = failing and state == LinkState(link.state)
-    account = link if link.is_account else _link(around, link.account_link_id)
+    account = link if link.is_account else around.link(link.account_link_id)
     facts = reason_facts(link, account, around.login)
     last = around.last.get(link.id)
     return LinkView(
@@ -225,7 +248,7 @@ def _place_proof(link: SyncLink, around: Around) -> Said:
     """A place is written or started, never proved; beside it stands how its account is known."""
     if link.proof_means == Means.STARTED:
         return say("started after the last change, read ", link.proved_at)
-    account = _link(around, link.account_link_id)
+    account = around.link(link.account_link_id)
     proved = f", account {account.proof_means}" if account and account.proof_means else ""
     return say("written ", around.wrote.get(link.id) or link.proved_at, proved)
 
@@ -238,10 +261,9 @@ def _waiting(link: SyncLink, around: Around) -> Said:
     if link.next_try_at:
         return say("due again ", link.next_try_at)
     if link.id in around.walking:
-        account = _link(around, link.account_link_id)
+        account = around.link(link.account_link_id)
         if account is not None and account.holds_version_id != around.goal:
-            number = next((n for n, each in enumerate(around.links, 1) if each.id == account.id), 1)
-            return say(f"waits for its account, link {number}")
+            return say(f"waits for its account, link {around.place[account.id]}")
         return say("waits for its turn")
     if link.holds_version_id and link.holds_version_id != around.goal:
         held = around.numbers.get(link.holds_version_id)
@@ -270,15 +292,10 @@ def _took(link: SyncLink, last: LinkAttempt | None, state: LinkState, around: Ar
 def _of(link: SyncLink, around: Around) -> str:
     if link.is_account:
         return ""
-    account = _link(around, link.account_link_id)
+    account = around.link(link.account_link_id)
     if account is None or account.position == 0:
         return "of Default Sync"
-    number = next((n for n, each in enumerate(around.links, 1) if each.id == account.id), 0)
-    return f"of link {number}"
-
-
-def _link(around: Around, link_id: str | None) -> SyncLink | None:
-    return next((each for each in around.links if each.id == link_id), None)
+    return f"of link {around.place[account.id]}"
 
 
 def _may_swap(links: Sequence[SyncLink], later: int, earlier: int) -> bool:
