@@ -197,5 +197,3 @@ def _tests_due_since() -> datetime | None:
     at = now()
     times = [time for time in (db.session.scalar(unqueued), db.session.scalar(queued)) if time and time <= at]
     return min(times, default=None)
-
-

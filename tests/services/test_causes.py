@@ -233,10 +233,10 @@ def test_a_disabled_agent_is_one_task_however_many_passwords_wait(agent: SyncAge
     act(agent, "disable")
     [task] = resting("olivia")
     assert task.title == "LAB-01 is disabled: 7 passwords wait for it"
-    assert (task.step, task.who) == ("repair_agent", "An administrator does that: Ada Adler")
+    assert (task.step, task.who) == ("open_agent", "An administrator does that: Ada Adler")
     assert (named(task)[0], task.waiting.more, task.elsewhere, task.only) == ("desk 0", 2, 0, "agent_disabled")
     [task] = resting("ada")
-    assert (task.step, task.waiting.number, task.elsewhere) == ("repair_agent", 0, 7)
+    assert (task.step, task.waiting.number, task.elsewhere) == ("open_agent", 0, 7)
     assert views.count_issues(Cast().olivia).total == 0, "Agent Disabled is not Out of Sync"
     act(agent, "enable")
     assert resting("olivia") == resting("ada") == []
@@ -257,7 +257,7 @@ def test_a_new_certificate_is_the_administrators_first_and_then_an_owners_task(a
     for name in ("olivia", "nora", "ada"):
         [task] = resting(name)
         assert task.title == "LAB-01 has to be approved again: 2 passwords wait for it"
-        assert task.step == "repair_agent"
+        assert task.step == "open_agent"
     assert tasks_of("ada", "Pending agent") == [], "it asks for approval once"
     act(agent, "approve")
     [task] = resting("olivia")
@@ -277,7 +277,7 @@ def test_an_owner_with_a_confirmed_password_is_told_that_the_agent_has_to_be_tes
     certificate(agent)
     act(agent, "approve")
     sync.confirm_certificate(Cast().olivia, first, "0" * 64)
-    assert [task.step for task in resting("olivia")] == ["confirm", "repair_agent"]
+    assert [task.step for task in resting("olivia")] == ["confirm", "open_agent"]
 
 
 def test_a_refused_login_beside_an_unconfirmed_certificate_is_a_cause_of_its_own(agent: SyncAgent) -> None:

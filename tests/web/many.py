@@ -155,7 +155,13 @@ def _tasked(  # type: ignore[no-untyped-def]
     """A chain of ``links`` good links, the last of which is stopped for ``reason``."""
     entry, version = _entry(session, vault_id, name)
     chain = SyncChain(
-        id=new_id(), entry_id=entry.id, agent_id=agent.id, agent_pin=PIN, status=status, status_since=now()
+        id=new_id(),
+        entry_id=entry.id,
+        agent_id=agent.id,
+        agent_pin=PIN,
+        status=status,
+        status_since=now(),
+        status_detail=DETAILS.get(status, ""),
     )
     session.add(chain)
     session.flush()

@@ -77,7 +77,7 @@ def _repair_task(agent: SyncAgent, own: Waiting, sums: Sums, who: str) -> Task:
         agent, own, sums,
         title=f"{agent.name} {trouble}: {passwords_wait(total)} for it",
         text=f"{text} What every place holds is remembered.",
-        step="repair_agent",
+        step="open_agent",
         who=who,
     )  # fmt: skip
 
