@@ -305,7 +305,8 @@ def check(directory: Directory, linked: Credential, seconds: float) -> Evidence:
             if short.casefold() != directory.short_name.casefold():
                 raise Blocked("wrong_domain", text=f"The short name of {directory.domain} is {short or 'not told'}.")
             sid = at.line.base(at.base, ["objectSid"]).get("objectsid") or [b""]
-            return Evidence(at.host, machine_sid=sid_text(sid[0]) or None)
+            told = sid_text(sid[0]) or None
+            return Evidence(at.host, machine_sid=told, domain=directory.domain, short_domain=short)
     except LineError as error:
         raise trouble(error, trace.spent) from None
 

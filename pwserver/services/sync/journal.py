@@ -107,6 +107,7 @@ class SqlJournal:
             at = now()
             hard = at + timedelta(seconds=self.timing.call)
             self._hold(session, hard + timedelta(seconds=self.timing.lease_over_deadline))
+            tries = [under(session, each, digests_of) for each in tries]
             accounts.lock(session, [target.account_key, target.uses_key, *(each.key for each in tries)])
             run = session.get_one(SyncRun, self.run_id, populate_existing=True)
             denied = (
@@ -269,14 +270,15 @@ class SqlJournal:
     def _lock_accounts(self, session: Session, attempt: Attempt, granted: Granted, outcome: Outcome) -> None:
         told = outcome.evidence.account_id if outcome.evidence else None
         known = session.scalar(select(SyncLink.account_key).where(SyncLink.id == attempt.link.id))
-        accounts.lock(session, [told, known, granted.target.account_key, *(each.key for each in granted.tries)])
+        booked = [under(session, each, digests_of).key for each in granted.tries]
+        accounts.lock(session, [told, known, granted.target.account_key, *booked])
 
     def _settle_tries(
         self, session: Session, attempt: Attempt, granted: Granted, row: SyncLink, outcome: Outcome, at: datetime
     ) -> None:
         """Gives back what was not spent, and remembers which of our values were accepted or refused."""
         key = row.account_key if row.is_account else granted.target.account_key
-        tries = [under(key, each, digests_of) for each in granted.tries]
+        tries = [under(session, each, digests_of, target=key) for each in granted.tries]
         settle(session, attempt, tries, granted.reserved, outcome, at, digests_of)
 
     def _identify(self, session: Session, row: SyncLink, outcome: Outcome, after: After) -> After:

@@ -127,11 +127,15 @@ def _accepts(
     return answers.remember(session, each.key, each.digests, accepted=True, reason="", at=at)
 
 
-def under(key: str | None, each: Try, digests_of: Callable[[str, str], answers.Digests]) -> Try:
-    """The target's own try under the key it told of itself meanwhile."""
-    if each.role != Key.TARGET or key is None or each.key == key:
+def under(
+    session: Session, each: Try, digests_of: Callable[[str, str], answers.Digests], *, target: str | None = None
+) -> Try:
+    """The same try under the key that its account has by now: names may have proved to be one since it was bound.
+    ``target``: the key of the link's own account."""
+    key = target if target and each.role == Key.TARGET else accounts.key_of(session, each.key)
+    if each.key == key:
         return each
-    return replace(each, key=key, digests=digests_of(key, each.version) if each.version else ())
+    return replace(each, key=key, digests=digests_of(key, each.version) if each.version else each.digests)
 
 
 def keep_policy(session: Session, row: SyncLink, evidence: Evidence) -> None:
