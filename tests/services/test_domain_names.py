@@ -70,9 +70,7 @@ def over_budget(name: str, clock: Clock) -> bool:
 
 
 @pytest.mark.enable_socket
-def test_agent_logins_of_one_account_share_its_tries_however_they_are_spelled(
-    ctx: Flask, cast: Cast, lab: Lab
-) -> None:
+def test_agent_logins_of_one_account_share_its_tries_however_they_are_spelled(ctx: Flask, cast: Cast, lab: Lab) -> None:
     """Three agents, one domain account, one wrong password: two clicks are tried, as with one spelling."""
     first = registered(cast, lab, "LAB-01", "LAB-01\\svc-psrv", lab.initial("LAB-01\\svc-psrv"))
     assert check_agent(cast.ada, first).answer == Answer.APPLIED
@@ -168,9 +166,7 @@ def test_two_domains_of_one_short_name_are_never_made_one(ctx: Flask, cast: Cast
     assert key_of("corp\\lab-adm") == "corp\\lab-adm"
 
 
-def test_a_name_that_was_met_outlives_the_agent_that_told_of_its_domain(
-    ctx: Flask, cast: Cast, clock: Clock
-) -> None:
+def test_a_name_that_was_met_outlives_the_agent_that_told_of_its_domain(ctx: Flask, cast: Cast, clock: Clock) -> None:
     """Booked under the full name, asked under the short one, after the last agent of that domain was removed."""
     agent = machine(cast)
     tell(agent)

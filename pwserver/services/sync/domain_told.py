@@ -88,9 +88,7 @@ def _users(session: Session, short: str, full: str) -> set[str]:
 
 def _link_follows(session: Session, other: str, key: str) -> None:
     """The link of an account that is called otherwise now; a second one of the same account is one too many."""
-    link = session.scalar(
-        select(SyncLink).where(SyncLink.account_key == other, SyncLink.active, SyncLink.is_account)
-    )
+    link = session.scalar(select(SyncLink).where(SyncLink.account_key == other, SyncLink.active, SyncLink.is_account))
     if link is None:
         return
     if accounts.active_link_with(session, key, besides=link.id) is None:
