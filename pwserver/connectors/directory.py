@@ -237,7 +237,8 @@ class DirectoryConnector:
             case kerberos.EXPIRED:
                 raise Refused("password_expired", code=code)
             case kerberos.SKEW:
-                raise Unreachable("clock_skew", code=code)
+                # No password was looked at: nothing is spent, and nothing said about the value.
+                raise Unknown("clock_skew", code=code, spent=(), wrote=False)
         raise Unknown("code_not_known", code=code, spent={Key.TARGET}, wrote=False)
 
     def _by_bind(self, at: At, account: Account, value: Secret, trace: Trace, wrong: str) -> str:
