@@ -99,6 +99,18 @@ def test_a_directory_makes_one_account_of_both_names_as_soon_as_it_is_registered
     assert key_of("sales\\lab-adm") == "sales\\lab-adm"
 
 
+def test_a_directory_of_an_older_release_says_both_names_at_its_next_test(ctx: Flask, cast: Cast) -> None:
+    agent = directory(cast)
+    settings = entries.Settings("CORP reads", "domain", "psrv-read", "CORP")
+    login = entries.create_entry(cast.ada, vaults.system_vault(), settings, Secret("its-Login-99x"))
+    agents.set_linked(cast.ada, agent, login.id, row_version=agent.row_version)
+    with write() as session:
+        session.get_one(SyncAgent, agent.id).short_domain = ""
+    assert key_of(NAMES[0]) == NAMES[0]
+    tell(agent)
+    assert key_of(NAMES[0]) == FULL
+
+
 def test_what_one_name_refused_the_other_remembers(ctx: Flask, cast: Cast, clock: Clock) -> None:
     session, value = db.session, Secret("not it")
     with write():

@@ -27,7 +27,9 @@ def keep(session: Session, agent: SyncAgent, evidence: Evidence) -> None:
     except ValueError:
         is_whole = False
     told = (short, full) if is_whole else ("", "")
-    if agent.transport == "winrm" and told != (agent.short_domain, agent.domain):
+    if agent.transport == "ldaps":  # it was asked for both by name
+        told = (agent.machine, agent.domain)
+    if told != (agent.short_domain, agent.domain):
         remember_names(session, agent)
         agent.short_domain, agent.domain = told
         session.flush()
