@@ -88,6 +88,9 @@ class Evidence:
     """How a domain account's logon was made: Kerberos, or a bind that counts with the last-set stamp."""
     notes: str = ""
     """What a person should know of the account besides."""
+    domain: str = ""
+    """Tests of agents: the full name of the domain it stands in or is, "" for none or where it was not told."""
+    short_domain: str = ""
 
 
 class ConnectorError(Exception):

@@ -92,12 +92,15 @@ class Machine(_Part):
 
     computer_name: str
     domain: str
+    """The short name of its domain; without one, its workgroup."""
     domain_role: int
     machine_sid: str
     ps_version: str
     elevated: bool
     clock: str
     """Its own time, UTC, ISO 8601 with seconds."""
+    domain_dns: str = ""
+    """The full name of its domain; "" in a workgroup."""
 
 
 class AccountFacts(_Part):

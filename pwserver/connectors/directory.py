@@ -237,7 +237,8 @@ class DirectoryConnector:
             case kerberos.EXPIRED:
                 raise Refused("password_expired", code=code)
             case kerberos.SKEW:
-                raise Unreachable("clock_skew", code=code)
+                # No password was looked at: nothing is spent, and nothing said about the value.
+                raise Unknown("clock_skew", code=code, spent=(), wrote=False)
         raise Unknown("code_not_known", code=code, spent={Key.TARGET}, wrote=False)
 
     def _by_bind(self, at: At, account: Account, value: Secret, trace: Trace, wrong: str) -> str:
@@ -305,7 +306,8 @@ def check(directory: Directory, linked: Credential, seconds: float) -> Evidence:
             if short.casefold() != directory.short_name.casefold():
                 raise Blocked("wrong_domain", text=f"The short name of {directory.domain} is {short or 'not told'}.")
             sid = at.line.base(at.base, ["objectSid"]).get("objectsid") or [b""]
-            return Evidence(at.host, machine_sid=sid_text(sid[0]) or None)
+            told = sid_text(sid[0]) or None
+            return Evidence(at.host, machine_sid=told, domain=directory.domain, short_domain=short)
     except LineError as error:
         raise trouble(error, trace.spent) from None
 

@@ -414,8 +414,8 @@ REASONS: Mapping[str, Reason] = {
         "wait",
     ),
     "clock_skew": Reason(
-        "The clocks of {machine} and its domain are too far apart for Kerberos. Nothing was sent.",
-        "Set the clock; it goes on by itself at {time}.",
+        "Kerberos on the way to {machine} found the clocks too far apart. No password was looked at, nothing changed.",
+        "Set the clocks; it goes on by itself at {time}.",
         "wait",
     ),
     "not_ready": Reason("A part of Windows on {machine} is not ready. Nothing was changed.", _BY_ITSELF, "wait"),

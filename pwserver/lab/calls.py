@@ -112,9 +112,9 @@ CALLS: Mapping[str, Call] = {
         Call("GetComputerNameW", "the name the machine gives itself", {}, ("name",)),
         Call(
             "DsRoleGetPrimaryDomainInformation",
-            "role as Win32_ComputerSystem.DomainRole, NetBIOS domain",
+            "role as Win32_ComputerSystem.DomainRole, NetBIOS domain, its DNS name",
             {},
-            ("code", "role", "domain"),
+            ("code", "role", "domain", "dns"),
         ),
         Call(
             "PowerShellHost",

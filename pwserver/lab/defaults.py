@@ -133,6 +133,7 @@ class _Builder:
                 self.service("backupd", "Backup Daemon", run_as, secret),
                 self.service("indexd", "Backup Index", run_as, secret),
             ]
+            self.offsite(machine, secrets["corp-backup"], domain)
         else:
             machine.tasks.append(self.task("\\Web\\Rotate logs", run_as, secret, "03:00"))
             machine.services += [
@@ -141,6 +142,15 @@ class _Builder:
                 self.service("clusdb", "Cluster Database", run_as, secret, cluster=True),
             ]
         return machine
+
+    def offsite(self, machine: Machine, secret: str, domain: Machine) -> None:
+        """What runs there as an account of the domain."""
+        account = domain.sam.find("svc-backup")
+        assert account is not None
+        machine.rights[domain.sid_of(account)] = [BATCH, SERVICE]
+        run_as = f"{DOMAIN}\\{account.name}"
+        machine.tasks.append(self.task("\\Backup\\Offsite copy", run_as, secret, "04:00"))
+        machine.services.append(self.service("offsited", "Offsite Copy", run_as, secret))
 
     def controller(self, secrets: dict[str, str]) -> Machine:
         accounts = [

@@ -114,6 +114,7 @@ class Mind:
         machine = self.answer["machine"] = {
             "computer_name": name,
             "domain": role["domain"],
+            "domain_dns": role["dns"],
             "domain_role": role["role"],
             "machine_sid": self.ask("NetUserModalsGet", level=2)["sid"],
             "ps_version": self.ask("PowerShellHost")["ps_version"],

@@ -34,7 +34,9 @@ class SyncAgent(Base):
     controllers: Mapped[list[str]] = mapped_column(JSON, default=list, server_default=text("'[]'"))
     """Directories: the domain controllers, in the order in which they are asked; ``host`` is the first."""
     domain: Mapped[str] = mapped_column(String(255), default="", server_default=text("''"))
-    """Directories: the domain's full name; ``machine`` is its short one."""
+    """Its domain's full name: a directory's as typed (``machine`` is its short one), a Windows machine's as it told."""
+    short_domain: Mapped[str] = mapped_column(String(64), default="", server_default=text("''"))
+    """Its domain's short name, kept beside the full one only where both are known."""
     ca_pem: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
     """Directories: the certificate that issued those of the controllers; ``pin`` is then its fingerprint."""
     allowed_accounts: Mapped[list[str]] = mapped_column(JSON, default=list, server_default=text("'[]'"))

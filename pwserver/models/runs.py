@@ -120,6 +120,8 @@ class AccountName(Base):
 
     name: Mapped[str] = mapped_column(String(400), primary_key=True)
     key: Mapped[str] = mapped_column(String(400), index=True)
+    united_at: Mapped[datetime | None]
+    """When it proved to be another name of the account: until then it had a count of its own."""
 
 
 class AccountTry(Base):

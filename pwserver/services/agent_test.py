@@ -22,8 +22,8 @@ from pwserver.models import AppUser, SyncAgent, SyncChain, new_id
 from pwserver.services import locking
 from pwserver.services.agents import refresh_chains
 from pwserver.services.audit import record
-from pwserver.services.sync import accounts, answers, credentials, requeue
-from pwserver.services.sync.reach import directory_of, open_version
+from pwserver.services.sync import accounts, answers, credentials, domain_told, requeue
+from pwserver.services.sync.reach import digests_of, directory_of, open_version
 from pwserver.services.sync.status import timing
 from pwserver.services.sync.tries import BY_PERSON
 from pwserver.services.transaction import end_read, now, retried, write
@@ -68,7 +68,11 @@ def over_winrm(contact: Contact, login: Credential) -> Evidence:
         raise Blocked(answer.reason, text=answer.text)
     if answer.reason or answer.stage != "done" or answer.machine is None:
         raise Unknown(answer.reason or "internal", code=str(answer.code), text=answer.text, spent=())
-    return Evidence(answer.machine.computer_name, machine_sid=answer.machine.machine_sid)
+    machine = answer.machine
+    short = machine.domain if machine.domain_dns else ""  # else it is a workgroup's
+    return Evidence(
+        machine.computer_name, machine_sid=machine.machine_sid, domain=machine.domain_dns, short_domain=short
+    )
 
 
 def over_ldaps(contact: Contact, login: Credential) -> Evidence:
@@ -158,12 +162,18 @@ def _settle(
     attempt: str,
     outcome: Outcome,
 ) -> None:
-    key = login.key
     with write() as session:
         locking.alone(session)
         locking.agents(session, SyncAgent.id == agent_id)
         own = session.scalars(select(SyncChain.id).where(SyncChain.agent_id == agent_id)).all()
         locking.passwords_of_chains(session, [*own, *requeue.chains_stopped_by_a_login(session)])
+        row = session.get(SyncAgent, agent_id)
+        is_same = row is not None and row.row_version == rev
+        if row and is_same and outcome.answer == Answer.APPLIED and outcome.evidence:
+            domain_told.keep(session, row, outcome.evidence)
+        key = accounts.key_of(session, login.key)
+        if key != login.key:  # the login's own domain is known by both its names since
+            digests = digests_of(key, login.version_id or "")
         accounts.lock(session, [key])
         at = now()
         if not outcome.spent & OURS:
@@ -173,8 +183,7 @@ def _settle(
             said.remember(key, digests, accepted=True, reason="", at=at)
         elif outcome.answer == Answer.BLOCKED and outcome.spent & OURS:
             said.remember(key, digests, accepted=False, reason=outcome.reason, at=at)
-        row = session.get(SyncAgent, agent_id)
-        if row is None or row.row_version != rev:
+        if row is None or not is_same:
             return  # edited meanwhile: this answer was about another address or login
         _keep(row, outcome, login.user_name, at)
         record(session, actor, "agent.tested", subject=row.name, facts={"health": row.health, "reason": outcome.reason})

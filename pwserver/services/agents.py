@@ -23,6 +23,7 @@ from pwserver.services.audit import record
 from pwserver.services.mail.alerts import answering
 from pwserver.services.mail.outbox import put
 from pwserver.services.sync.credentials import is_usable
+from pwserver.services.sync.domain_told import remember_names
 from pwserver.services.sync.incidents import forget_agent
 from pwserver.services.sync.requeue import carry_on
 from pwserver.services.sync.resting import follow_agent
@@ -341,6 +342,7 @@ def _remove(session: AnySession, actor: AppUser, row: SyncAgent, verb: str) -> N
     agent_rules.refuse_used(session, row, None, "It cannot be removed")
     record(session, actor, verb, subject=row.name)
     forget_agent(session, row.id)
+    remember_names(session, row)  # type: ignore[arg-type]  # a scoped session everywhere
     session.delete(row)
 
 

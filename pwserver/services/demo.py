@@ -27,11 +27,15 @@ VAULT = "Computer Lab"
 DOMAIN = "northfield.example"
 LINKED = tuple(f"LAB-{number:02}" for number in range(2, 9))
 """The machines that share the password of *Lab Administrator* with LAB-01."""
-REACH = (*defaults.LAB_MACHINES, *defaults.SERVERS)
+REACH = (*defaults.LAB_MACHINES, *defaults.SERVERS, defaults.DOMAIN)
 BACKUP_PLACES = (
     ("scheduled_task", {"machine": "SRV-01", "path": "\\Backup\\Nightly"}),
     ("windows_service", {"machine": "SRV-01", "name": "backupd"}),
     ("windows_service", {"machine": "SRV-01", "name": "indexd"}),
+)
+OFFSITE_PLACES = (
+    ("scheduled_task", {"machine": "SRV-01", "path": "\\Backup\\Offsite copy"}),
+    ("windows_service", {"machine": "SRV-01", "name": "offsited"}),
 )
 
 
@@ -65,6 +69,8 @@ def ensure(addresses: Mapping[str, Mapping[str, Any]]) -> list[str]:
     agent = _agent(olivia, vault, addresses[defaults.AGENT])
     _lab_administrator(olivia, vault, agent)
     _backup(olivia, vault, agent)
+    if defaults.DOMAIN in agent.allowed_machines:  # else the demo, and its lab, were made before there was this chain
+        _offsite(olivia, vault, agent)
     if defaults.DEVICE in addresses:
         _switch(olivia, vault, addresses[defaults.DEVICE])
     return _lines()
@@ -197,6 +203,14 @@ def _backup(olivia: AppUser, vault: Vault, agent: SyncAgent) -> None:
         notes="The nightly backup and two services of SRV-01 run as this account and store its password.",
     )  # fmt: skip
     _chain(olivia, _entry(olivia, vault, settings, "svc-backup"), agent, list(BACKUP_PLACES))
+
+
+def _offsite(olivia: AppUser, vault: Vault, agent: SyncAgent) -> None:
+    settings = entries.Settings(
+        name="CORP svc-backup", type="domain", user_name="svc-backup", machine=defaults.DOMAIN,
+        notes="An account of the domain CORP. The offsite copy of SRV-01 runs as it: a task and a service.",
+    )  # fmt: skip
+    _chain(olivia, _entry(olivia, vault, settings, "corp-backup"), agent, list(OFFSITE_PLACES))
 
 
 def _switch(olivia: AppUser, vault: Vault, address: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from pwserver.connectors.domain import Trust, account_name, domain_name
 from pwserver.core.errors import Invalid
 from pwserver.core.states import Health
 from pwserver.models import AppUser, SyncAgent, SyncChain, SyncLink, new_id
-from pwserver.services import agent_rules
+from pwserver.services import agent_rules, locking
 from pwserver.services.agent_test import fetch_fingerprint, say
 from pwserver.services.agents import (
     check_address,
@@ -30,6 +30,7 @@ from pwserver.services.agents import (
     untested,
 )
 from pwserver.services.audit import record
+from pwserver.services.sync import domain_told
 from pwserver.services.transaction import end_read, now, write
 from pwserver.services.values import AnySession
 
@@ -109,12 +110,14 @@ def register(actor: AppUser | None, name: str, typed: Typed, pin: str) -> SyncAg
     typed = checked(typed)
     pin = _confirmed(typed, pin)
     with write() as session:
+        locking.alone(session)
         agent = SyncAgent(
             id=new_id(), name=checked_name(session, name or typed.short_name), transport="ldaps", state="pending",
             health=Health.UNTESTED, health_since=now(), allowed_machines=[], **_columns(typed, pin),
         )  # fmt: skip
         session.add(agent)
         session.flush()
+        domain_told.unite_names(session, agent)
         record(session, actor, "agent.registered", subject=agent.name, facts=_facts(agent))
     return agent
 
@@ -130,6 +133,7 @@ def change_address(actor: AppUser, agent: SyncAgent, typed: Typed, pin: str, *, 
         demand_may_send(actor, row.linked_entry, field="controllers")
         if (typed.domain, typed.short_name) != (row.domain, row.machine):
             agent_rules.refuse_used(session, row, "domain", "Another domain is another directory")
+            domain_told.remember_names(session, row)
             row.machine_sid = ""
         before = _facts(row)
         if row.pin != pin and row.state == "approved":
@@ -137,6 +141,7 @@ def change_address(actor: AppUser, agent: SyncAgent, typed: Typed, pin: str, *, 
         for column, value in _columns(typed, pin).items():
             setattr(row, column, value)
         untested(session, actor, row, "address" if before["pin"] == pin else "certificate")
+        domain_told.unite_names(session, row)
         record(session, actor, "agent.address_changed", subject=row.name, facts=_facts(row) | {"before": before})
 
 
@@ -216,7 +221,8 @@ def _confirmed(typed: Typed, pin: str) -> str:
 
 def _columns(typed: Typed, pin: str) -> dict[str, object]:
     return {
-        "machine": typed.short_name, "domain": typed.domain, "controllers": list(typed.controllers),
+        "machine": typed.short_name, "short_domain": typed.short_name, "domain": typed.domain,
+        "controllers": list(typed.controllers),
         "host": typed.controllers[0], "port": typed.port, "ca_pem": typed.ca_pem, "pin": pin,
     }  # fmt: skip
 

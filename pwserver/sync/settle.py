@@ -23,6 +23,8 @@ AT_ITS_TIME = frozenset({"may_change_at", "grace_hour_before_write"})
 """Refusals that end at a known time: tried once more then."""
 WOULD_LOCK = "would_lock"
 """The target's own count leaves too few tries: nothing was tried, and it is due again when that count is reset."""
+CLOCK_SKEW = "clock_skew"
+"""Kerberos looked at no password, since the clocks are too far apart: asked again once they may have been set."""
 GIVEN_UP = "given_up"
 
 
@@ -184,6 +186,8 @@ def after_test(link: Link, version: str, outcome: Outcome, now: datetime, timing
         return After(LinkState.IN_SYNC, holds=version, proof=proof_from(link, version, outcome.evidence, now))
     if outcome.reason == WOULD_LOCK:
         return After(link.state, WOULD_LOCK, next_try_at=_safe_at(outcome, now))
+    if outcome.answer == Answer.UNKNOWN and outcome.reason == CLOCK_SKEW:
+        return After(link.state, CLOCK_SKEW, next_try_at=retry_at(link, now, timing.retry))
     if outcome.reason == GRACE_HOUR:  # it was set by somebody within the hour: what was proved before is not true now
         return After(LinkState.UNKNOWN, GRACE_HOUR, forget_proof=True, next_try_at=_safe_at(outcome, now))
     if outcome.answer == Answer.REFUSED and outcome.reason == MANAGED:

@@ -23,6 +23,7 @@ from tests.conftest import MASTER, QUICK, dispose, make_tables
 
 LAB_ADMINISTRATOR = "Computer Lab/Lab Administrator"
 BACKUP = "Computer Lab/svc-backup"
+DOMAIN = "Computer Lab/CORP svc-backup"
 SWITCH = "Computer Lab/SW-01"
 
 
@@ -85,7 +86,7 @@ class Console:
 
     def in_sync(self, *entries: str) -> None:
         """Runs what is queued, and finds these in sync."""
-        for entry in entries or (LAB_ADMINISTRATOR, BACKUP, SWITCH):
+        for entry in entries or (LAB_ADMINISTRATOR, BACKUP, DOMAIN, SWITCH):
             result = self("sync", "test", entry, "--wait", "20")
             assert result.exit_code == 0, result.output
 

@@ -85,7 +85,7 @@ def test_agents_are_well_only_when_all_are_healthy(console: Console, lab: LabHer
     assert code == 0
     assert [set(each) for each in told["agents"]] == [AGENT] * len(told["agents"])
     first = next(each for each in told["agents"] if each["name"] == "LAB-01")
-    assert (first["state"], first["health"], first["passwords"]) == ("approved", "healthy", 2)
+    assert (first["state"], first["health"], first["passwords"]) == ("approved", "healthy", 3)
     assert "Healthy" in console("agent", "list").stdout
 
 
@@ -162,7 +162,8 @@ def test_the_state_of_the_lab_for_people_and_programs(console: Console, lab: Lab
     assert code == 0
     assert set(told) == {"machines", "devices"}
     code, one = console.json("lab", "state", "srv-01")
-    assert (code, one["name"], [each["name"] for each in one["services"]]) == (0, "SRV-01", ["backupd", "indexd"])
+    services = [each["name"] for each in one["services"]]
+    assert (code, one["name"], services) == (0, "SRV-01", ["backupd", "indexd", "offsited"])
     console("lab", "set-password", "SRV-01", "svc-backup", stdin="Am-Konsol-44")
     shown = console("lab", "state", "SRV-01").stdout
     assert "stale" in shown

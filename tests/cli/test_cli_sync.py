@@ -57,7 +57,7 @@ def test_status_is_well_only_when_in_sync(console: Console, lab: LabHere) -> Non
 def test_all_passwords_in_one_table(console: Console, lab: LabHere) -> None:
     code, told = console.json("sync", "status")
     assert code == 1
-    assert [set(each) for each in told["entries"]] == [{"entry", "status", "label", "detail", "good", "total"}] * 3
+    assert [set(each) for each in told["entries"]] == [{"entry", "status", "label", "detail", "good", "total"}] * 4
     console.in_sync()
     result = console("sync", "status")
     assert result.exit_code == 0
@@ -268,7 +268,8 @@ def test_check_finds_nothing_and_says_what_it_finds(console: Console, lab: LabHe
         db.session.commit()
     code, told = console.json("sync", "check")
     assert code == 1
-    assert {each["subject"] for each in told["violations"]} == {"Lab Administrator", "svc-backup", "SW-01"}
+    names = {"Lab Administrator", "svc-backup", "CORP svc-backup", "SW-01"}
+    assert {each["subject"] for each in told["violations"]} == names
     for each in told["violations"]:
         assert set(each) == {"invariant", "subject", "what"}
         assert (each["invariant"], each["what"]) == ("status", "says out_of_sync, the facts say in_sync")

@@ -42,7 +42,7 @@ def test_what_is_due_at_a_time_is_tested_now_and_not_again_by_the_timer(proved: 
     truth.set_password(lab.network, "SRV-01", "svc-backup", "by hand at its console 1")
     before, as_it_is, moment = attempts(proved), lab.network.hash(), f"{TONIGHT:%Y-%m-%dT%H:%MZ}"
     code, told = proved.json("sync", "test-due", "--now", moment, "--work")
-    assert (told["now"], told["due"], told["queued"], told["under_way"]) == (f"{moment[:-1]}:00Z", 3, 3, 0)
+    assert (told["now"], told["due"], told["queued"], told["under_way"]) == (f"{moment[:-1]}:00Z", 4, 4, 0)
     by_name = {each["entry"]: each for each in told["entries"]}
     assert by_name[LAB_ADMINISTRATOR]["status"] == by_name[SWITCH]["status"] == "in_sync"
     assert {each["run"]["kind"] for each in told["entries"]} == {"test"}
@@ -52,13 +52,13 @@ def test_what_is_due_at_a_time_is_tested_now_and_not_again_by_the_timer(proved: 
     assert lab.network.hash() == as_it_is, "a test never writes"
     with proved.app.app_context():
         again = [each for each in db.session.scalars(select(SyncChain.next_test_at)) if each]
-    assert len(again) == 3
+    assert len(again) == 4
     assert min(again) > datetime.now(UTC) + timedelta(hours=19)
 
 
 def test_the_workers_are_waited_for(proved: Console) -> None:
     shown = proved("sync", "test-due", "--now", f"{TONIGHT:%Y-%m-%d %H:%M}", "--wait", "20")
-    assert "3 due, 3 queued, 0 under way already." in shown.stdout
+    assert "4 due, 4 queued, 0 under way already." in shown.stdout
     assert f"{LAB_ADMINISTRATOR}" in shown.stdout
     assert "In Sync" in shown.stdout
 
@@ -67,7 +67,7 @@ def test_a_test_that_is_queued_already_is_not_queued_twice(proved: Console) -> N
     with proved.app.app_context():
         run_id = sync.request_test(None, find_entry(SWITCH)).id
     code, told = proved.json("sync", "test-due", "--now", TONIGHT.isoformat())
-    assert (code, told["due"], told["queued"], told["under_way"]) == (0, 3, 2, 1)
+    assert (code, told["due"], told["queued"], told["under_way"]) == (0, 4, 3, 1)
     with proved.app.app_context():
         tests = select(SyncRun.id).where(SyncRun.kind == "test", SyncRun.chain_id == chain_of(run_id))
         assert len(db.session.scalars(tests).all()) == 2, "the one before, and this one"

@@ -17,6 +17,8 @@ from pwserver.services import agent_test, agents, directories, entries, sync, va
 from pwserver.services.directories import Typed
 from tests.conftest import Cast, Clock
 from tests.directory import samba
+from tests.directory.conftest import needs_kerberos
+from tests.directory.kdc import saying
 from tests.directory.samba import FIRST, UNIT, DomainController
 
 SECOND, THIRD = "New-Passw0rd2", "Their-Passw0rd3"
@@ -86,6 +88,11 @@ def last_evidence(entry: Entry) -> dict[str, object]:
     return max(attempts, key=lambda each: (each.intent_at, each.n)).evidence or {}
 
 
+def last_answer(entry: Entry) -> str | None:
+    attempts = db.session.scalars(db.select(LinkAttempt).filter_by(link_id=link_of(entry).id)).all()
+    return max(attempts, key=lambda each: (each.intent_at, each.n)).outcome
+
+
 def test_a_domain_account_from_registering_its_directory_to_approve(
     now_clock: Clock, cast: Cast, dc: DomainController, means: str
 ) -> None:
@@ -150,6 +157,50 @@ def test_within_the_grace_hour_it_is_tested_again_after_it_and_then_green(
     now_clock.moment = run.due_at + timedelta(seconds=1)
     go(entry)
     assert (link_of(entry).state, status(entry)) == ("in_sync", Status.IN_SYNC)
+
+
+def test_clocks_too_far_apart_say_nothing_about_a_password_and_it_goes_on_by_itself(
+    now_clock: Clock, cast: Cast, dc: DomainController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_kerberos()
+    user = dc.make(unit=UNIT)
+    dc.age(user, hours=3)
+    agent = registered(cast, dc)
+    entry = add_entry(cast, user)
+    sync.enable(cast.olivia, entry, agent.id)
+    with saying(37, monkeypatch):
+        run = go(entry)
+    link = link_of(entry)
+    assert (link.state, link.reason, last_answer(entry)) == ("waiting", "clock_skew", "unknown")
+    assert (run.state, status(entry)) == ("waiting", Status.PENDING_SYNC)
+    assert tries(link) == 0, "no password was looked at"
+    now_clock.moment = run.due_at + timedelta(seconds=1)
+    go(entry)
+    assert (link_of(entry).state, status(entry)) == ("in_sync", Status.IN_SYNC)
+    assert dc.wrong_logons(user) == 0
+
+
+def test_a_change_waits_for_the_clocks(
+    now_clock: Clock, cast: Cast, dc: DomainController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_kerberos()
+    user = dc.make(unit=UNIT)
+    dc.age(user, hours=3)
+    agent = registered(cast, dc)
+    entry = add_entry(cast, user)
+    sync.enable(cast.olivia, entry, agent.id)
+    go(entry)
+    now_clock.tick(minutes=1)
+    sync.request_change(cast.olivia, entry, Secret(SECOND))
+    with saying(37, monkeypatch):
+        run = go(entry)
+    assert (run.state, link_of(entry).reason, last_answer(entry)) == ("waiting", "clock_skew", "unknown")
+    assert dc.binds(user, FIRST)
+    now_clock.moment = run.due_at + timedelta(seconds=1)
+    go(entry)
+    assert (link_of(entry).state, status(entry)) == ("in_sync", Status.IN_SYNC)
+    assert dc.binds(user, SECOND)
+    assert dc.wrong_logons(user) == 0
 
 
 def test_what_is_not_on_the_list_is_blocked_and_said(now_clock: Clock, cast: Cast, dc: DomainController) -> None:

@@ -154,7 +154,7 @@ def test_two_links_of_one_account(synced: Play) -> None:
 
 def test_two_proved_links_of_one_account_under_two_names(synced: Play) -> None:
     key, alias = synced.link("LAB-02").account_key, synced.link("LAB-03", "desk").account_key
-    broken("INSERT INTO account_name VALUES (?, ?)", alias, key)
+    broken("INSERT INTO account_name (name, key) VALUES (?, ?)", alias, key)
     assert found() == [("one_link_per_account", key, "is in 2 active links: desk on LAB-03, lab on LAB-02")]
 
 

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from pwserver.connectors import contract
+from pwserver.connectors import session as wire
 from pwserver.connectors.base import Call, Credential
 from pwserver.core.errors import Invalid
 from pwserver.core.secrets import Secret
@@ -30,7 +31,8 @@ from pwserver.models import (
     Vault,
     new_id,
 )
-from pwserver.services import sync
+from pwserver.services import agent_test, sync
+from pwserver.services.sync import accounts
 from pwserver.services.sync.connect import Connections
 from pwserver.services.transaction import write
 from pwserver.services.values import add_version
@@ -94,6 +96,10 @@ class Corp:
     def account(self) -> Any:
         return self.lab.account("svc-backup", "DC1")
 
+    def test_agent(self) -> None:
+        """Its machine says in which domain it stands."""
+        agent_test.test_agent(None, db.session.scalars(select(SyncAgent)).one())
+
     def wrong_logons(self) -> int:
         return sum(sum(machine.bad_logons.values()) for machine in self.lab.net.state.machines.values())
 
@@ -109,8 +115,15 @@ def add_entry(ids: dict[str, str], key: str, user: str, machine: str, value: str
 
 
 @pytest.fixture
-def corp(tmp_path: Path) -> Iterator[Corp]:
+def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """The network, which is asked where an agent is tested, too."""
     lab = Lab()
+    monkeypatch.setattr(wire, "check", lambda at, login, **_more: lab.run("identity", at.machine))
+    return lab
+
+
+@pytest.fixture
+def corp(tmp_path: Path, lab: Lab) -> Iterator[Corp]:
     server = lab.machine("SRV-01")
     server.rights[lab.machine("DC1").sid_of(lab.account("svc-backup", "DC1"))] = [
         "SeBatchLogonRight", "SeServiceLogonRight",
@@ -220,6 +233,73 @@ def test_one_domain_account_under_two_spellings_has_one_manager(corp: Corp) -> N
     link = sync.active_links(sync.chain_of(corp.entry("again")))[0]
     assert (link.state, link.reason) == ("blocked", "another_link_has_account")
     assert corp.account().password == corp.lab.passwords[ACCOUNT]
+
+
+def test_a_second_chain_of_a_known_domain_is_refused_before_anything_is_sent(corp: Corp) -> None:
+    corp.test_agent()
+    add_entry(corp.ids, "again", "SVC-Backup", "corp.test", "whatever 1", "domain")
+    with pytest.raises(Invalid, match="in a chain already"):
+        sync.enable(corp.olivia, corp.entry("again"), db.session.scalars(select(SyncAgent.id)).one())
+
+
+SPELLINGS = ("CORP\\lab-adm", "corp.test\\lab-adm", "Lab-Adm@corp.test")
+
+
+def test_a_wrong_linked_credential_is_sent_once_however_many_ways_it_is_spelled(corp: Corp) -> None:
+    """Three places, three entries for one account with the same wrong value, and the server goes on by itself."""
+    corp.test_agent()
+    add_entry(corp.ids, "admin of DC1", "Administrator", "CORP", corp.lab.passwords["CORP\\Administrator"], "domain")
+    sync.add_link(
+        corp.olivia, corp.entry(), "windows_service", {"machine": "SRV-01", "name": "indexd"},
+        revision=sync.chain_of(corp.entry()).revision,
+    )  # fmt: skip
+    corp.work()
+    places = corp.links()[1:]
+    for link, name in zip(places, SPELLINGS, strict=True):
+        add_entry(corp.ids, name, name, "", "Not-the-right-1", "generic")
+        with write() as session:
+            session.get_one(SyncLink, link.id).linked_entry_id = corp.ids[name]
+            session.scalars(select(SyncAgent)).one().linked_entry_id = corp.ids["admin of DC1"]
+    changed(corp)
+    assert [link.reason for link in corp.links()] == ["", "linked_refused", "waiting_for_login", "waiting_for_login"]
+    for _ in range(4):
+        corp.lab.clock.move(minutes=40)
+        corp.work()
+    assert corp.wrong_logons() == 1
+
+
+def test_a_value_that_its_domain_refused_is_no_linked_credential_under_another_spelling(corp: Corp) -> None:
+    """svc-web's own chain has heard no. The same entry's value, lent under the domain's other name, is not tried."""
+    corp.test_agent()
+    agent_id = db.session.scalars(select(SyncAgent.id)).one()
+    add_entry(corp.ids, "web", "svc-web", "CORP", "Not-the-right-1", "domain")
+    sync.enable(corp.olivia, corp.entry("web"), agent_id)
+    corp.work()
+    assert sync.active_links(sync.chain_of(corp.entry("web")))[0].reason == "value_refused"
+    add_entry(corp.ids, "lent", "svc-web@corp.test", "", "Not-the-right-1", "generic")
+    with write() as session:
+        session.get_one(SyncLink, corp.links()[1].id).linked_entry_id = corp.ids["lent"]
+    changed(corp)
+    assert (corp.links()[1].state, corp.links()[1].reason) == ("blocked", "waiting_for_login")
+    assert corp.wrong_logons() == 1
+
+
+def test_what_was_heard_under_both_names_is_united_when_the_domain_comes_to_be_known(corp: Corp) -> None:
+    at = corp.lab.clock()
+    with write() as session:
+        for number, name in enumerate(("corp\\lab-adm", "corp.test\\lab-adm")):
+            accounts.lock(session, [name])
+            accounts.reserve(session, name, f"try {number}", at)
+    names = ["corp\\lab-adm", "corp.test\\lab-adm", "corp\\svc-backup", "corp.test\\svc-backup"]
+    assert len({accounts.key_of(db.session, name) for name in names}) == 4
+    corp.test_agent()
+    admin, again, account, twice = (accounts.key_of(db.session, name) for name in names)
+    assert admin == again == "corp.test\\lab-adm"
+    assert account == twice == corp.links()[0].account_key
+    assert account.startswith("S-1-5-21-")
+    no = accounts.may_try(db.session, admin, None, budget=2, window=1800, busy_for=5, at=at)
+    assert no is not None
+    assert not no.busy
 
 
 def test_a_controller_that_lost_the_role_gets_no_password_and_it_goes_on_by_itself(corp: Corp) -> None:

@@ -27,7 +27,7 @@ from pwserver.config import from_environment
 from pwserver.core.generator import Recipe, generate
 from pwserver.core.states import Status
 from pwserver.extensions import db
-from pwserver.lab import control
+from pwserver.lab import control, defaults
 from pwserver.models import Entry, LinkAttempt, SyncChain, SyncLink, SyncRun
 from pwserver.services import sync
 from pwserver.services.transaction import now
@@ -168,7 +168,8 @@ class Killing:
         """Asks the truth; counts as no logon."""
         settings = link.settings
         where = settings.get("user_name") or settings.get("path") or f"service:{settings['name']}"
-        return bool(self.lab("holds", machine=link.machine, account=where, value=value)["holds"])
+        machine = defaults.CONTROLLER if link.kind == "domain" else link.machine
+        return bool(self.lab("holds", machine=machine, account=where, value=value)["holds"])
 
     def compare(self) -> None:
         """Vault and truth, of every link of every chain."""

@@ -224,6 +224,6 @@ def test_its_places_take_the_value_of_a_domain_account(lab: Lab) -> None:
         place = CONNECTORS[kind](lab.sessions[0], made, "LAB-01", linked)
         written = place.write(call(account=ACCOUNT, account_sid=changed.account_sid), NEW)
         assert (written.host, written.run_as_sid) == ("SRV-01", sid)
-    assert [task.stored for task in server.tasks] == [NEW.open()]
+    assert server.tasks[0].stored == NEW.open()
     assert next(each.stored for each in server.services if each.name == "backupd") == NEW.open()
     assert all_bad_logons(lab) == 0

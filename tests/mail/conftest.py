@@ -149,6 +149,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def make_certificate(folder: Path, address: str) -> tuple[Path, Path]:
+    """A certificate of a machine's name or address, signed by itself, and its key."""
+    try:
+        called: x509.GeneralName = x509.IPAddress(ip_address(address))
+    except ValueError:
+        called = x509.DNSName(address)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail receiver of a test")])
     made = (
@@ -159,7 +164,7 @@ def make_certificate(folder: Path, address: str) -> tuple[Path, Path]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(datetime.now(UTC) - timedelta(hours=1))
         .not_valid_after(datetime.now(UTC) + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([called]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )

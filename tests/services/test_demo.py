@@ -16,6 +16,7 @@ from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, Event, SyncAgent, SyncChain, SyncLink, SyncRun, Vault
 from pwserver.services import agents, demo, keys, sync, users, vaults
 from pwserver.services.demo import OLIVIA, OTHERS, password_of
+from pwserver.services.transaction import write
 from tests.cli.conftest import LabHere, make_app
 from tests.conftest import dispose, make_tables
 
@@ -78,6 +79,11 @@ def assert_whole() -> None:
         ("windows_service", "SRV-01", "backupd"),
         ("windows_service", "SRV-01", "indexd"),
     ]
+    assert links_of("CORP svc-backup") == [
+        ("domain", "CORP", "svc-backup"),
+        ("scheduled_task", "SRV-01", "\\Backup\\Offsite copy"),
+        ("windows_service", "SRV-01", "offsited"),
+    ]
     assert links_of("SW-01") == [("device_ssh", "SW-01", "admin")]
     agent = db.session.scalars(select(SyncAgent).filter_by(name="LAB-01")).one()
     assert (agent.state, agent.health) == ("approved", Health.HEALTHY)
@@ -122,6 +128,33 @@ def test_the_first_tests_find_all_in_sync_and_no_wrong_logon(app: Flask, lab: La
     assert {chain.status for chain in db.session.scalars(select(SyncChain))} == {Status.IN_SYNC}
     assert lab.network.hash() == before
     assert not any(machine.bad_logons for machine in lab.network.state.machines.values())
+
+
+def test_the_account_of_the_domain_is_proved_by_a_logon_long_after_it_was_set(app: Flask, lab: LabHere) -> None:
+    """Rule 38: in the hour after a change it would prove nothing; its password is thirty days old."""
+    demo.ensure(lab.addresses)
+    for run_id in db.session.scalars(select(SyncRun.id)).all():
+        sync.execute(run_id, "test")
+    entry = db.session.scalars(select(Entry).filter_by(name="CORP svc-backup")).one()
+    links = sync.active_links(sync.chain_of(entry))
+    assert [(link.proof_means, link.proof_host) for link in links] == [
+        ("logged on", "dc1.corp.test"),
+        ("started since the last change", "SRV-01"),
+        ("started since the last change", "SRV-01"),
+    ]
+    assert (links[0].account_key or "").startswith("S-1-5-21-")
+
+
+def test_a_demo_that_was_made_before_there_was_a_domain_in_it_still_starts(app: Flask, lab: LabHere) -> None:
+    demo.ensure(lab.addresses)
+    agent = db.session.scalars(select(SyncAgent).filter_by(name="LAB-01")).one()
+    entry = db.session.scalars(select(Entry).filter_by(name="CORP svc-backup")).one()
+    with write() as session:
+        session.get_one(SyncAgent, agent.id).allowed_machines = [name for name in demo.REACH if name != "CORP"]
+        session.get_one(Entry, entry.id).name = "removed"
+    before = counts()
+    demo.ensure(lab.addresses)
+    assert counts() == before
 
 
 def test_the_second_start_finds_everything(app: Flask, lab: LabHere) -> None:

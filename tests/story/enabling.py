@@ -23,7 +23,7 @@ def sign_in(story: Story) -> str:
     eddie = next(row for row in browser.page.root.find("tr") if "Eddie" in row.text)
     browser.press(eddie.find("button")[0], {"right": "owner"})
     browser.get(story.vault)
-    story.instance.page_when(story.vault, lambda page: page.text.count("In Sync") >= 3, "all three are In Sync", 60)
+    story.instance.page_when(story.vault, lambda page: page.text.count("In Sync") >= 4, "all four are In Sync", 60)
     browser.follow(ENTRY)
     story.path = browser.page.url
     assert story.instance.lab.wrong == {}, "a clean start costs no wrong logon"

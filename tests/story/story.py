@@ -44,7 +44,8 @@ class Story:
         self.outside = {machine: f"Set-by-hand/{number}#{machine}" for number, machine in enumerate(OTHERS)}
         self.measured: dict[str, Any] = {}
         self.instance.knows(self.value, *self.outside.values())
-        self.instance.knows(*(initial(label) for label in (defaults.LOGIN, "lab-adm", "svc-backup", "admin", "psrv")))
+        labels = (defaults.LOGIN, "lab-adm", "svc-backup", "corp-backup", "admin", "psrv")
+        self.instance.knows(*(initial(label) for label in labels))
 
     def end(self) -> None:
         self.instance.end()

@@ -4,11 +4,12 @@ function Confirm-PsrvMachine($expect, [bool]$localAccounts) {
   $name = [PsrvNative]::ComputerName()
   $role = [PsrvNative]::Role()
   $sid = [PsrvNative]::MachineSid()
-  $machine = @{ computer_name = [string]$name; domain = ''; domain_role = -1; machine_sid = ''
+  $machine = @{ computer_name = [string]$name; domain = ''; domain_dns = ''; domain_role = -1; machine_sid = ''
     ps_version = [string]$PSVersionTable['PSVersion']; elevated = [bool][PsrvNative]::Administrator()
     clock = (Format-PsrvTime ([PsrvNative]::Clock())) }
   if ($role['code'] -eq 0) {
     $machine['domain'] = [string]$role['domain']
+    $machine['domain_dns'] = [string]$role['dns']
     $machine['domain_role'] = [int]$role['role']
   }
   if ($sid['code'] -eq 0) { $machine['machine_sid'] = [string]$sid['sid'] }

@@ -39,7 +39,7 @@ public static class PsrvNative
         return DateTime.FromFileTimeUtc(time).Ticks;
     }
 
-    /// role (as Win32_ComputerSystem.DomainRole; 4 and 5 are domain controllers), domain or workgroup
+    /// role (as Win32_ComputerSystem.DomainRole; 4 and 5 are domain controllers), domain or workgroup, the domain's full name
     public static Hashtable Role()
     {
         IntPtr buffer;
@@ -48,6 +48,7 @@ public static class PsrvNative
         var info = (DomainInfo)Marshal.PtrToStructure(buffer, typeof(DomainInfo));
         answer["role"] = info.Role;
         answer["domain"] = Text(info.Flat);
+        answer["dns"] = Text(info.Dns);
         DsRoleFreeMemory(buffer);
         return answer;
     }

@@ -117,6 +117,7 @@ int DsRoleGetPrimaryDomainInformation(wide server, int level, void **buffer) {
     Line l = begin("DsRoleGetPrimaryDomainInformation"); ask(&l);
     info->role = got_number("role", 0);
     info->flat = widen(got("domain"));
+    info->dns = widen(got("dns"));
     *buffer = info;
     return code();
 }

@@ -20,7 +20,9 @@ def get_computer_name(net: Network, machine: Machine, caller: Caller) -> Result:
 
 
 def ds_role(net: Network, machine: Machine, caller: Caller) -> Result:
-    return {"role": machine.domain_role, "domain": machine.domain}
+    named = (dns for dns, short in net.state.domains.items() if short == machine.domain)
+    is_joined = machine.domain_role not in (0, 2)
+    return {"role": machine.domain_role, "domain": machine.domain, "dns": next(named, "") if is_joined else ""}
 
 
 def powershell_host(net: Network, machine: Machine, caller: Caller) -> Result:

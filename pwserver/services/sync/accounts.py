@@ -14,6 +14,8 @@ from sqlalchemy.orm import scoped_session
 from pwserver.models import Account, AccountName, AccountTry, Entry, LinkAttempt, SyncLink, SyncRun
 from pwserver.services import locking
 from pwserver.services.sync import answers
+from pwserver.services.sync.domains import in_full
+from pwserver.services.transaction import now
 
 Session = scoped_session[Any]
 
@@ -58,12 +60,19 @@ def account_name(user_name: str, machine: str) -> str:
     return f"{machine}\\{user_name}".casefold()
 
 
-KEY = select(AccountName.key).where(AccountName.name == bindparam("called"))
+KEYS = select(AccountName.name, AccountName.key).where(AccountName.name.in_(bindparam("names", expanding=True)))
 
 
 def key_of(session: Session, name: str) -> str:
-    """The key behind a name: what the target told once, else the name itself."""
-    return session.scalar(KEY, {"called": name}) or name
+    return keys_of(session, [name])[name]
+
+
+def keys_of(session: Session, names: Collection[str]) -> dict[str, str]:
+    """The key behind each name: what the target told once, else the name itself; of a known domain with its full
+    name."""
+    full = in_full(session, names)
+    told = dict(session.execute(KEYS, {"names": list({*names, *full.values()})}).all())
+    return {name: told.get(name) or told.get(full[name]) or full[name] for name in names}
 
 
 def key_of_login(session: Session, entry: Entry, machine: str) -> str:
@@ -75,7 +84,7 @@ def key_of_login(session: Session, entry: Entry, machine: str) -> str:
         .join(SyncChain, SyncChain.id == SyncLink.chain_id)
         .where(SyncChain.entry_id == entry.id, SyncLink.position == 0, SyncLink.active)
     )
-    return own or key_by_name(session, entry, machine)
+    return key_of(session, own) if own else key_by_name(session, entry, machine)
 
 
 def key_by_name(session: Session, entry: Entry, machine: str) -> str:
@@ -179,14 +188,21 @@ def forgive(session: Session, key: str) -> None:
 
 def unite(session: Session, name_key: str, told: str) -> None:
     """``name_key`` proved to be the account ``told``: tries and refusals are united. The caller has locked both."""
-    insert_new(session, AccountName, name=name_key, key=told)
-    session.execute(update(AccountName).where(AccountName.key == name_key).values(key=told))
+    at = now()
+    insert_new(session, AccountName, name=name_key, key=told, united_at=at)
+    session.execute(update(AccountName).where(AccountName.key == name_key).values(key=told, united_at=at))
     known = select(AccountTry.attempt_id).where(AccountTry.key == told).scalar_subquery()
     session.execute(
         update(AccountTry).where(AccountTry.key == name_key, AccountTry.attempt_id.not_in(known)).values(key=told)
     )
     session.execute(delete(AccountTry).where(AccountTry.key == name_key))
     answers.move(session, name_key, told)
+    session.execute(
+        update(LinkAttempt)
+        .where(LinkAttempt.uses_key == name_key, LinkAttempt.outcome.is_(None))
+        .values(uses_key=told)
+        .execution_options(synchronize_session=False)
+    )
     writer = session.scalar(select(Account.writer_run_id).where(Account.key == name_key))
     if writer:
         session.execute(update(Account).where(Account.key == told).values(writer_run_id=writer))

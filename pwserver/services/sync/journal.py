@@ -6,6 +6,7 @@ This is the engine's :class:`~pwserver.sync.ports.Journal` over the database. No
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from time import monotonic, sleep
@@ -40,7 +41,7 @@ from pwserver.services.sync.plans import RUN_AND_LINK, read_plan
 from pwserver.services.sync.reach import Bound, Reacher, digests_of
 from pwserver.services.sync.requeue import chains_stopped_by_a_login, follow_up, value_was_edited
 from pwserver.services.sync.status import refresh
-from pwserver.services.sync.tries import Try, afford, keep_policy, may_end_a_stop, settle, under
+from pwserver.services.sync.tries import Try, afford, keep_policy, locked, may_end_a_stop, of_target, settle
 from pwserver.services.transaction import end_read, now, retried, write
 from pwserver.services.values import shift_stages
 from pwserver.sync.chain import WRITES, After, Denied, FenceLost, Link, NotNow, Plan, Step, Stopping, Why
@@ -133,7 +134,7 @@ class SqlJournal:
             at = now()
             hard = at + timedelta(seconds=self.timing.call)
             self._hold(session, hard + timedelta(seconds=self.timing.lease_over_deadline))
-            accounts.lock(session, [target.account_key, target.uses_key, *(each.key for each in tries)])
+            tries = locked(session, tries, digests_of, target.account_key, target.uses_key)
             denied = (
                 self._gate(session, link, step)
                 or self._others(session, link, step, target, at)
@@ -252,7 +253,7 @@ class SqlJournal:
         """
         left = None
         with write() as session:
-            ends_a_stop = self._may_end_a_stop(session, attempt, granted, outcome)
+            ends_a_stop = self._may_end_a_stop(session, attempt, granted, granted.tries, outcome)
             others = chains_stopped_by_a_login(session) if ends_a_stop else []
             locking.password_of_run(session, self.run_id, *others)
             at = now()
@@ -276,12 +277,12 @@ class SqlJournal:
             else:
                 self._hold(session)
                 row = session.get_one(SyncLink, attempt.link.id)
-                keys = self._own_keys(session, attempt, granted, outcome)
-                accounts.lock(session, keys | {each.key for each in granted.tries})
-                if not ends_a_stop and self._may_end_a_stop(session, attempt, granted, outcome):
+                tries = locked(session, granted.tries, digests_of, *self._own_keys(session, attempt, granted, outcome))
+                if not ends_a_stop and self._may_end_a_stop(session, attempt, granted, tries, outcome):
                     raise _Overtaken  # passwords are locked before accounts
                 after = self._identify(session, row, outcome, after)
-                self._settle_tries(session, attempt, granted, row, outcome, at)
+                key = row.account_key if row.is_account else granted.target.account_key
+                settle(session, attempt, of_target(tries, key, digests_of), granted.reserved, outcome, at, digests_of)
                 project(session, row, attempt, outcome, after, at)
                 if outcome.evidence is not None:
                     keep_policy(session, row, outcome.evidence)
@@ -298,19 +299,13 @@ class SqlJournal:
         tried = [each.key for each in granted.tries if each.role == Key.TARGET]
         return {key for key in (told, known, granted.target.account_key, *tried) if key}
 
-    def _may_end_a_stop(self, session: Session, attempt: Attempt, granted: Granted, outcome: Outcome) -> bool:
+    def _may_end_a_stop(
+        self, session: Session, attempt: Attempt, granted: Granted, tries: Sequence[Try], outcome: Outcome
+    ) -> bool:
         if not locking.is_postgres(session):
             return False  # nothing has to be locked for it
         own = self._own_keys(session, attempt, granted, outcome)
-        return may_end_a_stop(session, attempt, granted.tries, own, outcome, digests_of)
-
-    def _settle_tries(
-        self, session: Session, attempt: Attempt, granted: Granted, row: SyncLink, outcome: Outcome, at: datetime
-    ) -> None:
-        """Gives back what was not spent, and remembers which of our values were accepted or refused."""
-        key = row.account_key if row.is_account else granted.target.account_key
-        tries = [under(key, each, digests_of) for each in granted.tries]
-        settle(session, attempt, tries, granted.reserved, outcome, at, digests_of)
+        return may_end_a_stop(session, attempt, tries, own, outcome, digests_of)
 
     def _identify(self, session: Session, row: SyncLink, outcome: Outcome, after: After) -> After:
         """Once a target told which account it is, that is its key; two links of one account are one too many."""

@@ -13,6 +13,7 @@ from sqlalchemy.orm import scoped_session
 from pwserver.connectors.base import Answer, Evidence, Key, Outcome
 from pwserver.core.timing import Timing
 from pwserver.models import Account, SyncLink, SyncRun
+from pwserver.services import locking
 from pwserver.services.sync import accounts, answers
 from pwserver.services.sync.requeue import requeue_waiting_for
 from pwserver.sync.chain import Denied, Link, Step, Why
@@ -20,6 +21,8 @@ from pwserver.sync.ports import Attempt
 
 Session = scoped_session[Any]
 
+DigestsOf = Callable[[str, str], answers.Digests]
+"""Of an account's key and a stored version."""
 BY_ITSELF, BY_PERSON = 1, 2
 """Tries within the window."""
 
@@ -94,7 +97,7 @@ def settle(
     reserved: frozenset[Key],
     outcome: Outcome,
     at: datetime,
-    digests_of: Callable[[str, str], answers.Digests],
+    digests_of: DigestsOf,
 ) -> None:
     """Gives back what was not spent, and remembers which of our values were accepted or refused. ``tries``: under the
     keys of today (see :func:`under`)."""
@@ -117,7 +120,7 @@ def may_end_a_stop(
     tries: Sequence[Try],
     own: Iterable[str],
     outcome: Outcome,
-    digests_of: Callable[[str, str], answers.Digests],
+    digests_of: DigestsOf,
 ) -> bool:
     """Whether this answer may accept a value that was refused before (:func:`_accepts` decides): only that sets going
     again what a refusal stopped, in other chains too. ``own``: every key that the target goes by."""
@@ -136,7 +139,7 @@ def _accepts(
     each: Try,
     outcome: Outcome,
     at: datetime,
-    digests_of: Callable[[str, str], answers.Digests],
+    digests_of: DigestsOf,
 ) -> bool:
     """Keeps that a value was taken. True when the account had refused it before."""
     if each.role == Key.TARGET:
@@ -148,11 +151,32 @@ def _accepts(
     return said.remember(each.key, each.digests, accepted=True, reason="", at=at)
 
 
-def under(key: str | None, each: Try, digests_of: Callable[[str, str], answers.Digests]) -> Try:
-    """The target's own try under the key it told of itself meanwhile."""
-    if each.role != Key.TARGET or key is None or each.key == key:
+def locked(session: Session, tries: Sequence[Try], digests_of: DigestsOf, *also: str | None) -> list[Try]:
+    """The tries under the keys that their accounts have by now (names may have proved to be one since they were bound),
+    with these accounts locked, and ``also`` more."""
+    while True:
+        keys = accounts.keys_of(session, [each.key for each in tries])
+        tries = [_under(each, keys[each.key], digests_of) for each in tries]
+        accounts.lock(session, [*also, *keys.values()])
+        if not locking.is_postgres(session) or _are_of_today(session, tries):
+            return list(tries)
+
+
+def _are_of_today(session: Session, tries: Sequence[Try]) -> bool:
+    """Whoever unites two keys has both locked: what is so under our lock stays so."""
+    keys = accounts.keys_of(session, [each.key for each in tries])
+    return all(name == key for name, key in keys.items())
+
+
+def of_target(tries: Sequence[Try], key: str | None, digests_of: DigestsOf) -> list[Try]:
+    """The target's own try under the key that it has told of itself."""
+    return [_under(each, key, digests_of) if key and each.role == Key.TARGET else each for each in tries]
+
+
+def _under(each: Try, key: str, digests_of: DigestsOf) -> Try:
+    if each.key == key:
         return each
-    return replace(each, key=key, digests=digests_of(key, each.version) if each.version else ())
+    return replace(each, key=key, digests=digests_of(key, each.version) if each.version else each.digests)
 
 
 def keep_policy(session: Session, row: SyncLink, evidence: Evidence) -> None:

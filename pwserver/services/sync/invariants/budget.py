@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import scoped_session
 
-from pwserver.models import Account, AccountTry, LinkAttempt, SyncLink, SyncRun
+from pwserver.models import Account, AccountName, AccountTry, LinkAttempt, SyncLink, SyncRun
 from pwserver.services.sync.invariants.violation import Violation
 from pwserver.services.sync.status import timing
 
@@ -80,11 +80,13 @@ def _booked(session: Session) -> Iterator[_Booked]:
 
 
 def _identity_known_since(session: Session, key: str) -> datetime | None:
-    """When the last of its links was told that it is this account; None: the key is a name."""
+    """When the last of its links was told that it is this account, or the last of its names proved to be one; None:
+    the key is a name that always stood alone."""
     told = LinkAttempt.evidence["account_id"].as_string() == key
     first = select(func.min(LinkAttempt.finished_at).label("at")).where(told).group_by(LinkAttempt.link_id).subquery()
-    found: datetime | None = session.scalar(select(func.max(first.c.at)))
-    return found
+    united = session.scalar(select(func.max(AccountName.united_at)).where(AccountName.key == key))
+    told_at = session.scalar(select(func.max(first.c.at)))
+    return max((at for at in (united, told_at) if at), default=None)
 
 
 def _told_since(session: Session, key: str, window: int) -> datetime | None:
