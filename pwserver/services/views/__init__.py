@@ -1,7 +1,7 @@
 """Read models for pages: what rows mean, in words. Nothing here writes."""
 
 from pwserver.services.views.chain import Band, ChainView, next_test_words, read_chain, read_chains, run_title
-from pwserver.services.views.counting import IssueCounts, count_issues, count_running, owned_vaults, visible_vaults
+from pwserver.services.views.counting import IssueCounts, count_issues, count_running, visible_vaults
 from pwserver.services.views.dashboard import DashboardView, pending_agents, read_dashboard
 from pwserver.services.views.history import EventRow, VersionRow, edits_since, events_of, versions_of
 from pwserver.services.views.issues import IssueView, issue_of, issue_title, step_of
@@ -38,7 +38,6 @@ __all__ = [
     "listed",
     "named",
     "next_test_words",
-    "owned_vaults",
     "pending_agents",
     "read_chain",
     "read_chains",

@@ -21,10 +21,6 @@ class IssueCounts:
     """Those of each vault, with how many of them are loud; a cause is counted in every vault in which one waits."""
 
 
-def owned_vaults(user: AppUser) -> list[str]:
-    return owned_and_visible(user)[0]
-
-
 def visible_vaults(user: AppUser) -> list[str]:
     return owned_and_visible(user)[1]
 
