@@ -39,8 +39,11 @@
       : moment.toLocaleString([], { day: "numeric", month: "short", year: "numeric", ...clock });
   });
 
+  const zone = `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}.`;
+
   const set = (root) => {
     times(root);
+    root.querySelectorAll("[data-zone]").forEach((one) => { one.textContent = zone; });
     root.querySelectorAll("[data-peek], [data-copy-from], [data-close-toast]").forEach((one) => { one.hidden = false; });
     const panels = root.matches?.("[data-hide-after]") ? [root] : root.querySelectorAll("[data-hide-after]");
     panels.forEach((panel) => {
@@ -97,8 +100,5 @@
 
   document.addEventListener("htmx:load", (event) => set(event.detail.elt));
   document.addEventListener("htmx:sendError", () => say("The server does not answer. Nothing was sent."));
-  document.addEventListener("DOMContentLoaded", () => {
-    set(document);
-    document.querySelectorAll("[data-zone]").forEach((one) => { one.textContent = `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}.`; });
-  });
+  document.addEventListener("DOMContentLoaded", () => set(document));
 })();
