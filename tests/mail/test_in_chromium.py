@@ -1,9 +1,8 @@
-"""Every mail in a browser, wide and narrow, light and dark: axe finds nothing, nothing scrolls sideways, and a picture is
-kept beside those of the pages."""
+"""Every mail in a browser, wide and narrow, light and dark: axe finds nothing, nothing scrolls sideways, and a picture
+is kept beside those of the pages."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import pytest
