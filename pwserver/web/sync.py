@@ -102,9 +102,10 @@ def changes(entry: Entry) -> ResponseReturnValue:
     known = dict(pair.split(":", 1) for pair in request.args.get("rows", "")[:MAX_ROWS].split(",") if ":" in pair)
     run_id = chain.run.id if chain.run else ""
     whole = not chain.running or request.args.get("live") != "1" or request.args.get("run") != run_id
-    if whole or set(known) != set(chain.marks):
+    folded = _folded(chain)
+    if whole or known.keys() | folded != chain.marks.keys() or not _fits(chain, folded):
         return page(entry)
-    changed = [link for link in chain.links if known[link.id] != chain.marks[link.id]]
+    changed = [link for link in chain.links if link.id in known and known[link.id] != chain.marks[link.id]]
     answer = make_response(
         render_template(
             "sync/_changes.html",
@@ -116,6 +117,39 @@ def changes(entry: Entry) -> ResponseReturnValue:
     )
     answer.headers["HX-Reswap"] = "none"  # everything in it finds its own place
     return answer
+
+
+def _folded(chain: views.ChainView) -> set[str]:
+    """The links that the page has in folds whose rows it has not fetched; each fold as ``first:count``."""
+    ids = [link.id for link in chain.links]
+    found: set[str] = set()
+    for told in request.args.get("folds", "")[:MAX_ROWS].split(","):
+        first, _, count = told.partition(":")
+        if first in ids and count.isdecimal():
+            found.update(ids[ids.index(first) :][: int(count)])
+    return found
+
+
+def _fits(chain: views.ChainView, folded: set[str]) -> bool:
+    """What a fold says of its links still holds; one that is at work comes back to it."""
+    return all(link.good or link.at_work for link in chain.links if link.id in folded)
+
+
+@blueprint.get("/synchronization/fold")
+@on_entry("read")
+def fold(entry: Entry) -> ResponseReturnValue:
+    """The rows of a fold that was opened; where the chain folds otherwise by now, the whole tab."""
+    first, count = request.args.get("first", ""), request.args.get("count", 0, type=int)
+    if not wants_fragment():
+        return go(url_for("sync.show", entry_id=entry.id, open=first))
+    chain = views.read_chain(entry)
+    band = chain.band_of(first, count) if chain else None
+    if band is None:
+        answer = make_response(page(entry))
+        answer.headers["HX-Retarget"], answer.headers["HX-Reswap"] = "#sync", "outerHTML"
+        return answer
+    facts = {**frame(entry, "sync"), "chain": chain, "band": band, "owner": load.may(entry.vault_id, "owner")}
+    return render_template("sync/_fold.html", **facts)
 
 
 def page(
@@ -139,7 +173,7 @@ def page(
         "owner": owner,
         "agents": usable,
         "agents_options": _agent_options(usable, chain),
-        "agent_help": _agent_help(chain.agent) if chain else "",
+        "agents_shown": _with_own(usable, chain),
         "pending_agents": [] if usable else _waiting_for_approval(),
         "kind_known": type_of(entry.type).link_kind is not None,
         "issue": views.issue_of(chain, entry) if chain and enabled else None,
@@ -150,6 +184,7 @@ def page(
         "form": form or Form.of(),
         "words": words,
         "editing": "",
+        "unfolded": request.values.getlist("open"),
         "adding": None,
         "choosing": False,
         "removed": None,
@@ -209,7 +244,14 @@ def _reach(agent: SyncAgent) -> str:
     return views.counted(count, "machine")
 
 
-def _agent_help(agent: SyncAgent) -> str:
+def _with_own(usable: list[SyncAgent], chain: views.ChainView | None) -> list[SyncAgent]:
+    """Whom the form may name: what is said of an agent stands where it is chosen."""
+    own = [chain.agent] if chain is not None and chain.agent not in usable else []
+    return [*own, *usable]
+
+
+@blueprint.app_template_filter("agent_words")
+def agent_words(agent: SyncAgent) -> str:
     linked = agent.linked_entry
     words = f"{HEALTH[Health(agent.health)].label}."
     return f"{words} Its linked credential is {linked.name}." if linked else f"{words} It has no linked credential."

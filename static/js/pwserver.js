@@ -39,8 +39,11 @@
       : moment.toLocaleString([], { day: "numeric", month: "short", year: "numeric", ...clock });
   });
 
+  const zone = `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}.`;
+
   const set = (root) => {
     times(root);
+    root.querySelectorAll("[data-zone]").forEach((one) => { one.textContent = zone; });
     root.querySelectorAll("[data-peek], [data-copy-from], [data-close-toast]").forEach((one) => { one.hidden = false; });
     const panels = root.matches?.("[data-hide-after]") ? [root] : root.querySelectorAll("[data-hide-after]");
     panels.forEach((panel) => {
@@ -87,18 +90,41 @@
     if (search) { event.preventDefault(); search.focus(); search.select(); }
   });
 
+  /* A small menu that opens without script closes like the others: by Escape, which gives the focus back, or a click
+     elsewhere. */
+  document.addEventListener("keydown", (event) => {
+    const menu = event.key === "Escape" && event.target.closest?.(".pw-more[open]");
+    if (!menu) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+  document.addEventListener("click", (event) => document.querySelectorAll(".pw-more[open]").forEach((one) => { if (!one.contains(event.target)) one.open = false; }));
+
   /* A toast stays until it is closed: it is there to undo something, and nobody should have to hurry. */
   document.addEventListener("click", (event) => event.target.closest?.("[data-close-toast]")?.closest(".toast").remove());
 
-  /* What is folded on the screen is whole on paper. */
+  /* What is folded on the screen is whole on paper. Printing waits for nothing, so what was not fetched yet is fetched
+     here and now. */
   let folded = [];
-  addEventListener("beforeprint", () => { folded = [...document.querySelectorAll(".pw-fold details:not([open])")]; folded.forEach((one) => { one.open = true; }); });
+  const fetchNow = (later) => {
+    const ask = new XMLHttpRequest();
+    ask.open("GET", later.getAttribute("hx-get"), false);
+    ask.setRequestHeader("HX-Request", "true");
+    try { ask.send(); } catch { return; }
+    if (ask.status !== 200 || ask.getResponseHeader("HX-Retarget")) return;
+    later.insertAdjacentHTML("afterend", ask.responseText);
+    const rows = later.nextElementSibling;
+    later.remove();
+    htmx.process(rows);
+    set(rows);
+  };
+  addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll(".pw-fold details:not([open])")];
+    folded.forEach((one) => { one.querySelectorAll(".pw-later").forEach(fetchNow); one.open = true; });
+  });
   addEventListener("afterprint", () => { folded.forEach((one) => { one.open = false; }); folded = []; });
 
   document.addEventListener("htmx:load", (event) => set(event.detail.elt));
   document.addEventListener("htmx:sendError", () => say("The server does not answer. Nothing was sent."));
-  document.addEventListener("DOMContentLoaded", () => {
-    set(document);
-    document.querySelectorAll("[data-zone]").forEach((one) => { one.textContent = `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}.`; });
-  });
+  document.addEventListener("DOMContentLoaded", () => set(document));
 })();

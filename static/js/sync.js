@@ -1,14 +1,23 @@
 /* The page of a chain works without this. With it, a poll names the rows the page has, so that only changed ones come;
-   focus and open menus survive a swap; and a link is dragged by its number. */
+   what was unfolded stays so; focus and open menus survive a swap; and a link is dragged by its number. */
 "use strict";
 (() => {
   const byId = (id) => document.getElementById(id);
   const rows = () => [...document.querySelectorAll("#chain .pw-link[id]")];
   const idOf = (row) => row.id.slice(5);
 
+  /* All links in order; of a fold that was not opened yet the page knows their ids only. */
+  const idsIn = (one) => (one.matches("[data-ids]") ? one.dataset.ids.split(" ") : [idOf(one)]);
+  const order = () => [...document.querySelectorAll("#chain :is(.pw-link[id], [data-ids])")].flatMap(idsIn);
+
   document.addEventListener("htmx:configRequest", (event) => {
-    if (event.detail.elt.id !== "poll") return;
-    event.detail.parameters.rows = rows().map((row) => `${idOf(row)}:${row.dataset.mark}`).join(",");
+    const { elt, target, parameters } = event.detail;
+    if (target?.id !== "sync") return;
+    const shown = [...document.querySelectorAll("#chain .pw-fold details[open] .pw-chain")].map((one) => one.querySelectorAll(".pw-link[id]"));
+    parameters.open = shown.flatMap((links) => (links.length ? [idOf(links[0]), idOf(links[links.length - 1])] : []));
+    if (elt.id !== "poll") return;
+    parameters.rows = rows().map((row) => `${idOf(row)}:${row.dataset.mark}`).join(",");
+    parameters.folds = [...document.querySelectorAll("#chain [data-ids]")].map(idsIn).map((ids) => `${ids[0]}:${ids.length}`).join(",");
   });
 
   /* -- what was open and where one was, across a swap of the whole tab */
@@ -43,6 +52,15 @@
     next.find((one) => one && one.offsetParent)?.focus();
   });
 
+  /* -- what is said of the sync agent that is chosen, and not of the others */
+  const showChosen = () => document.querySelectorAll("[data-chosen-of]").forEach((box) => {
+    const chosen = byId(box.dataset.chosenOf).value;
+    [...box.children].forEach((one) => { one.hidden = one.dataset.choice !== chosen; });
+  });
+  document.addEventListener("change", showChosen);
+  document.addEventListener("htmx:load", showChosen);
+  document.addEventListener("DOMContentLoaded", showChosen);
+
   /* -- the toast of a removal */
   document.addEventListener("click", (event) => {
     const close = event.target.closest?.("[data-close]");
@@ -65,10 +83,10 @@
   let drag = null;
   const CLOSE = 48; /* px from an edge of the window at which the page goes on by itself */
 
-  /* What is in sight: rows, and folds that are closed and stand for theirs. Each with its first row. */
+  /* What is in sight: rows, and folds that are closed and stand for theirs. Each with its first link. */
   const places = () => [...document.querySelectorAll("#chain .pw-link[id], #chain .pw-fold")]
     .filter((one) => one.offsetParent && !one.querySelector(":scope > details[open]"))
-    .map((one) => ({ box: one, first: one.matches(".pw-link") ? one : one.querySelector(".pw-link") }));
+    .map((one) => ({ box: one, first: idsIn(one.matches(".pw-link") ? one : one.querySelector(":is(.pw-link[id], [data-ids])"))[0] }));
 
   const clear = () => document.querySelectorAll("#chain :is(.is-drop, .is-drop-end)").forEach((one) => one.classList.remove("is-drop", "is-drop-end"));
 
@@ -97,11 +115,10 @@
     clear();
     row.classList.remove("is-dragging");
     document.documentElement.classList.remove("is-dragging-a-link");
-    if (!drop || !moving || before === row) return;
-    const order = rows().filter((one) => one !== row);
-    order.splice(before ? order.indexOf(before) : order.length, 0, row);
-    const ids = order.map(idOf);
-    if (ids.join() === rows().map(idOf).join()) return;
+    if (!drop || !moving || before === idOf(row)) return;
+    const ids = order().filter((id) => id !== idOf(row));
+    ids.splice(before ? ids.indexOf(before) : ids.length, 0, idOf(row));
+    if (ids.join() === order().join()) return;
     const form = byId("chain-form");
     htmx.ajax("POST", form.dataset.orderUrl, { source: form, target: "#sync", swap: "outerHTML", values: { link_ids: ids } });
   };

@@ -27,9 +27,10 @@ from pwserver.extensions import db
 from pwserver.mailserver import MailServer
 from pwserver.models import Outbox
 from pwserver.services.mail import outbox
-from tests.disasters.conftest import play, proved_stage, stage, synced, synced_stage, untouched  # noqa: F401
+from tests.disasters.conftest import Play, play, proved_stage, stage, synced, synced_stage, untouched  # noqa: F401
 
 SENDER = "Password Server <alerts@northfield.example>"
+BASE = "https://passwords.northfield.example"
 LOGIN = ("psrv", "Mail-71qx#Login")
 
 
@@ -212,3 +213,11 @@ def send_due() -> int:
 def rows(**filters: Any) -> list[Outbox]:
     query = select(Outbox).filter_by(**filters).order_by(Outbox.created_at, Outbox.dedupe_key)
     return list(db.session.scalars(query.execution_options(populate_existing=True)))
+
+
+@pytest.fixture
+def mailed(synced: Play, receiver: Receiver) -> Iterator[Play]:  # noqa: F811  # the fixture that is imported
+    """All in sync, and a mail server."""
+    use(synced.scene.app, receiver.settings, base_url=BASE)
+    yield synced
+    use(synced.scene.app, None, base_url="")

@@ -144,6 +144,20 @@ def test_a_long_chain_folds_only_equal_good_links() -> None:
     assert [len(band.links) for band in bands] == [1, 18, 1, 9]
 
 
+def test_a_fold_says_how_its_links_are_known_and_from_when_to_when() -> None:
+    entry = scenes.chain([f"LAB-{number:02}" for number in range(2, 16)], places=False)
+
+    def said() -> str:
+        return next(band for band in view_of(entry).bands if band.folded).evidence.plain(now())
+
+    assert said() == "logged on, 02:00:00"
+    scenes.proved(scenes.link(entry, "LAB-05"), now() - timedelta(minutes=3))
+    scenes.proved(scenes.link(entry, "LAB-09"), now() + timedelta(seconds=4))
+    assert said() == "logged on, 01:57:00 to 02:00:04"
+    scenes.proved(scenes.link(entry, "LAB-09"), means="read back")
+    assert said() == "", "they are known differently"
+
+
 def test_a_place_is_never_offered_to_move_before_its_account() -> None:
     entry = scenes.chain(["LAB-03"])
     by_name = {each.who: each for each in view_of(entry).links}

@@ -58,6 +58,7 @@ MATRIX: dict[str, str] = {
     "agents.remove": "admin",
     "sync.show": "read",
     "sync.changes": "read",
+    "sync.fold": "read",
     "sync.enable": "owner",
     "sync.settings": "owner",
     "sync.confirm_certificate": "owner",

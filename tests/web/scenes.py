@@ -27,7 +27,7 @@ from pwserver.services.sync import status
 from pwserver.services.sync.requeue import add_run
 from pwserver.services.transaction import now, write
 from tests.conftest import Cast
-from tests.web.things import PIN
+from tests.web.things import PIN, add_directory
 
 MACHINES = [f"LAB-{number:02}" for number in range(1, 42)]
 
@@ -243,3 +243,24 @@ def changing() -> tuple[Entry, SyncRun]:
     refused(link(entry, "LAB-05"), "old_value_refused")
     attempt(row, link(entry, "LAB-03"), "change", None)
     return entry, row
+
+
+def domain_test() -> tuple[Entry, SyncRun]:
+    """A test of a domain account through its directory: in the grace hour first, then proved by Kerberos."""
+    cast, directory = Cast(), add_directory()
+    with write() as session:
+        fresh = session.get_one(SyncAgent, directory.id)
+        fresh.state, fresh.health = "approved", "healthy"
+        session.add(AgentScope(agent_id=directory.id, vault_id=cast.vault.id))
+    settings = entries.Settings("CORP svc-backup", "domain", "svc-backup", "CORP")
+    entry = entries.create_entry(cast.olivia, cast.vault, settings, Secret("First-93kq#Rezun"))
+    sync.enable(cast.olivia, entry, directory.id)
+    end_runs(entry)
+    made, row = run(entry, "test"), links(entry)[0]
+    names = "2 service names (SPN): its services take the new password at their restart"
+    told = {"host": "dc1.corp.test", "notes": names}
+    attempt(made, row, "test", "unknown", reason="grace_hour", evidence={**told, "by": "bind and last-set stamp"})
+    proof = {**told, "means": "logged on", "by": "Kerberos"}
+    attempt(made, row, "probe", "applied", evidence=proof, seconds=1)
+    proved(row)
+    return entry, made

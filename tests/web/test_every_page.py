@@ -82,13 +82,14 @@ def test_every_page_is_seen_by_axe_at_both_widths_in_both_colours(chromium: Chro
 def test_a_run_under_way_is_seen_too(chromium: Chromium, app: Flask) -> None:
     with app.app_context():
         entry, run = scenes.changing()
-        entry_id, run_id = entry.id, run.id
+        entry_id, run_id, domain_id = entry.id, run.id, scenes.domain_test()[1].id
     findings = Findings()
     with shots.serving(app) as address, shots.opened(chromium, address, findings) as page:
         for shot in (
             Shot("running-dashboard", "/"),
             Shot("running-sync", f"/passwords/{entry_id}/synchronization"),
             Shot("running-run", f"/runs/{run_id}"),
+            Shot("domain-run", f"/runs/{domain_id}"),
         ):
             shots.look(page, shot, findings)
     assert findings.wrong == [], "\n".join(findings.wrong)

@@ -93,3 +93,24 @@ def test_the_reason_of_an_override_and_that_its_credentials_are_gone(app: Flask,
 
 def test_an_unknown_run_is_not_there(browser_of: Of) -> None:
     assert browser_of("olivia").get("/runs/nothing").status_code == 404
+
+
+def test_a_proof_through_a_directory_names_its_controller_its_means_and_what_was_told_besides(
+    app: Flask, browser_of: Of
+) -> None:
+    with app.app_context():
+        run_id = scenes.domain_test()[1].id
+    page = browser_of("vera").get(f"/runs/{run_id}").text
+    assert "probe · logged on at dc1.corp.test by Kerberos, " in page
+    assert "test · unknown, at dc1.corp.test by bind and last-set stamp, " in page
+    assert page.count("2 service names (SPN): its services take the new password at their restart.") == 1
+
+
+def test_a_machine_answers_for_itself(app: Flask, browser_of: Of) -> None:
+    with app.app_context():
+        entry, run = scenes.changing()
+        row = scenes.link(entry, "LAB-06")
+        scenes.attempt(run, row, "change", "applied", evidence={"means": "logged on", "host": "LAB-06"})
+        run_id = run.id
+    page = browser_of("vera").get(f"/runs/{run_id}").text
+    assert "at LAB-06" not in page

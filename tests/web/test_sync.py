@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
-from pwserver.models import Entry, EntryVersion, SyncRun
+from pwserver.models import Entry, EntryVersion, SyncAgent, SyncRun
 from pwserver.services import sync
 from pwserver.services.sync import accounts, status
 from pwserver.services.sync.requests import NOTHING, UNDER_WAY
@@ -193,6 +193,115 @@ def test_rows_that_make_no_sense_get_the_whole_tab(scene: Callable[..., str], br
     browser = browser_of("vera")
     answer = hx(browser, url(scene(scenes.changing), "synchronization/changes?rows=a:b,,::,x"))
     assert '<div id="sync">' in answer.text
+
+
+def test_what_is_known_of_an_agent_and_its_certificate_stand_where_it_is_chosen(
+    app: Flask, scene: Callable[..., str], browser_of: Of
+) -> None:
+    entry_id = scene(scenes.agent)
+    browser = browser_of("olivia")
+
+    def facts(page: str) -> str:
+        found = re.search(r'<div id="agent-facts".*?\n</div>', page, re.DOTALL)
+        assert found
+        return " ".join(re.sub(r"<[^>]+>", " ", found[0]).split())
+
+    assert "4F9A C21E 77B0 1D6C" in facts(browser.get(url(entry_id)).text), "before it is turned on"
+    with app.app_context():
+        sync.enable(Cast().olivia, entry(), scenes.agent("SRV-02", linked=False).id)
+        with write() as session:
+            session.scalars(db.select(SyncAgent).filter_by(name="LAB-01")).one().pin = "abcd" * 16
+    said = facts(browser.get(url(entry_id)).text)
+    assert "LAB-01. Healthy. Its linked credential is LAB-01 CORP\\svc-pwagent. Its certificate" in said
+    assert "ABCD ABCD" in said
+    assert "SRV-02. Healthy. It has no linked credential." in said
+    assert "4F9A C21E 77B0 1D6C" in said
+    assert "agent-facts" not in browser_of("vera").get(url(entry_id)).text
+
+
+def test_general_settings_draw_where_the_password_lives(scene: Callable[..., str], browser_of: Of) -> None:
+    page = browser_of("vera").get(f"/passwords/{scene(scenes.out_of_sync)}").text
+    assert 'aria-label="5 of 8 links in sync"' in page
+    assert "8 places, 5 in sync." in page
+    assert '<path class="tone-bad"' in page
+
+
+# -- folds of a long chain
+
+LONG = [f"LAB-{number:02}" for number in range(2, 16)]
+FOLD = re.compile(r'data-ids="([^"]+)" hx-get="([^"]+)"')
+
+
+def test_the_rows_of_a_fold_are_not_on_the_page_and_come_when_it_is_opened(
+    scene: Callable[..., str], browser_of: Of
+) -> None:
+    entry_id = scene(scenes.chain, LONG, places=False)
+    browser = browser_of("vera")
+    page = browser.get(url(entry_id)).text
+    assert len(ROW.findall(page)) == 1
+    assert "14 links in sync" in page
+    assert "LAB-09" not in page
+    ids, path = FOLD.findall(page)[0]
+    rows = hx(browser, path.replace("&amp;", "&"))
+    assert rows.status_code == 200
+    assert [each for each, _mark in ROW.findall(rows.text)] == ids.split()
+    assert "LAB-09" in rows.text
+    assert "<html" not in rows.text
+
+
+def test_without_script_a_fold_is_opened_by_a_link(scene: Callable[..., str], browser_of: Of) -> None:
+    entry_id = scene(scenes.chain, LONG, places=False)
+    browser = browser_of("olivia")
+    page = browser.get(url(entry_id)).text
+    link = re.search(r'<a href="([^"]+open=[^"#]+)#[^"]+">Show these 14 links', page)
+    assert link
+    assert len(ROW.findall(browser.get(link[1]).text)) == 15
+    path = FOLD.findall(page)[0][1].replace("&amp;", "&")
+    answer = browser.get(path)
+    assert answer.status_code in (302, 303), "a fragment's address typed by hand leads to the page"
+    assert len(ROW.findall(browser.get(answer.headers["Location"]).text)) == 15
+
+
+def test_a_fold_that_is_another_one_by_now_gets_the_whole_tab(
+    app: Flask, scene: Callable[..., str], browser_of: Of
+) -> None:
+    entry_id = scene(scenes.chain, LONG, places=False)
+    browser = browser_of("vera")
+    path = FOLD.findall(browser.get(url(entry_id)).text)[0][1].replace("&amp;", "&")
+    with app.app_context():
+        scenes.refused(scenes.link(entry(), "LAB-09"))
+    answer = hx(browser, path)
+    assert answer.headers["HX-Retarget"] == "#sync"
+    assert '<div id="sync">' in answer.text
+    assert "LAB-09" in answer.text
+    assert '<div id="sync">' in hx(browser, url(entry_id, "synchronization/fold?first=&count=x")).text
+
+
+def test_a_poll_leaves_a_fold_alone_until_what_it_says_is_no_longer_true(
+    app: Flask, scene: Callable[..., str], browser_of: Of
+) -> None:
+    entry_id = scene(scenes.chain, LONG, places=False)
+    with app.app_context():
+        run_id = scenes.run(entry(), "test").id
+    browser = browser_of("vera")
+    page = browser.get(url(entry_id)).text
+    ids = FOLD.findall(page)[0][0].split()
+    rows = ",".join(":".join(row) for row in ROW.findall(page))
+    asks = f"{poll(page)}&rows={rows}&folds={ids[0]}:{len(ids)}"
+    with app.app_context():
+        row = scenes.link(entry(), "LAB-09")
+        scenes.attempt(db.session.get_one(SyncRun, run_id), row, "test", None)
+    answer = hx(browser, asks)
+    assert answer.headers.get("HX-Reswap") == "none", "one of them is at work: the progress above says so"
+    assert ROW.findall(answer.text) == []
+    with app.app_context():
+        scenes.finish_attempts(entry(), "refused")
+        scenes.refused(scenes.link(entry(), "LAB-09"))
+    answer = hx(browser, asks)
+    assert '<div id="sync">' in answer.text
+    assert "LAB-09" in answer.text
+    short = asks.replace(f":{len(ids)}", ":3")
+    assert '<div id="sync">' in hx(browser, short).text, "a page that has not all links gets them"
 
 
 # -- turning on and off

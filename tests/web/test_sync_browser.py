@@ -124,3 +124,19 @@ def test_everything_needed_works_without_script(app: Flask, open_page: Open) -> 
     expect(page.locator("#flash")).to_contain_text("Link to LAB-02 saved")
     page.get_by_role("link", name="Approve…").first.click()
     expect(page.get_by_role("heading", name="Bring Lab Administrator back into sync")).to_be_visible()
+
+
+def test_the_certificate_that_is_shown_is_that_of_the_agent_that_is_chosen(app: Flask, open_page: Open) -> None:
+    with app.app_context():
+        entry_id = scenes.chain(["LAB-02"], places=False).id
+        scenes.agent("SRV-02", linked=False)
+    page = open_page("olivia", f"/passwords/{entry_id}/synchronization")
+    facts = page.locator("#agent-facts")
+    expect(facts.get_by_text("Its linked credential is")).to_be_visible()
+    expect(facts.get_by_text("It has no linked credential")).to_be_hidden()
+    page.get_by_label("Sync agent").select_option(label="SRV-02 (42 machines)")
+    expect(facts.get_by_text("Its linked credential is")).to_be_hidden()
+    expect(facts.get_by_text("SRV-02. Healthy. It has no linked credential.")).to_be_visible()
+    expect(facts.locator(".pw-print >> visible=true")).to_have_count(1)
+    plain = open_page("olivia", f"/passwords/{entry_id}/synchronization", script=False)
+    expect(plain.locator("#agent-facts .pw-print >> visible=true")).to_have_count(2)

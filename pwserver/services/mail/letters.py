@@ -1,12 +1,11 @@
 """From a row of the outbox to a letter: one function and one folder of templates per message.
 
-Text and HTML are rendered from the same facts. Templates are plain: one column, no table, no image, no script.
+Text and HTML are rendered from the same facts. Templates are plain: one column, no image, no script.
 """
 
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,8 +37,6 @@ WRITERS: Mapping[str, Writer] = {
 }
 """Template → what gives its folder and facts. Each raises :class:`Moot` when there is no need for it any more."""
 
-COLUMNS = 76
-
 
 def write_letter(row: Outbox) -> Letter:
     """The mail as it stands now. Reads only. Raises :class:`Moot`."""
@@ -62,16 +59,9 @@ def _environment() -> Environment:
     made: Environment | None = current_app.extensions.get("mail_templates")
     if made is None:
         made = current_app.jinja_env.overlay(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-        made.filters["wrapped"] = wrapped
+        made.filters["paragraph"] = one_line  # each reader breaks it to its own width, a phone too
         current_app.extensions["mail_templates"] = made
     return made
-
-
-def wrapped(text: str, indent: int = 0) -> str:
-    """One paragraph of a text mail; names and addresses are not broken."""
-    return textwrap.fill(
-        one_line(text), COLUMNS, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
-    )
 
 
 __all__ = ["WRITERS", "Moot", "write_letter"]

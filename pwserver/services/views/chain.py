@@ -27,11 +27,10 @@ FOLD = 6
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Links in a row; ``folded``: equal and good, shown as one line that opens (``open``: as it is first shown)."""
+    """Links in a row; ``folded``: equal and good, shown as one line that opens."""
 
     links: Sequence[LinkView]
     folded: bool = False
-    open: bool = False
 
     @property
     def first(self) -> LinkView:
@@ -40,6 +39,21 @@ class Band:
     @property
     def last(self) -> LinkView:
         return self.links[-1]
+
+    @property
+    def ids(self) -> list[str]:
+        return [link.id for link in self.links]
+
+    @property
+    def evidence(self) -> Said:
+        """How all are known, and from when to when; nothing where they are not known alike."""
+        words = {tuple(part for part in link.evidence.parts if isinstance(part, str)) for link in self.links}
+        times = sorted(part for link in self.links for part in link.evidence.parts if isinstance(part, datetime))
+        if len(words) != 1 or len(times) != len(self.links):
+            return Said()
+        span = say(times[0], " to ", times[-1]) if times[0] != times[-1] else say(times[0])
+        parts = self.first.evidence.parts
+        return sum((span if isinstance(part, datetime) else say(part) for part in parts), Said())
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +140,11 @@ class ChainView:
             for row in found
             for band in ([Band(row, folded=True)] if len(row) >= FOLD else [Band([link]) for link in row])
         ]
+
+    def band_of(self, first: str, count: int) -> Band | None:
+        """The folded band of so many links that begins with this one, if it still does."""
+        folded = (each for each in self.bands if each.folded)
+        return next((each for each in folded if (each.first.id, len(each.links)) == (first, count)), None)
 
     @property
     def tally(self) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 
@@ -69,7 +70,8 @@ def run_look(run: SyncRun) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """One try. ``at``/``wide``: where it lies on the run's track, in 0..400."""
+    """One try. ``at``/``wide``: where it lies on the run's track, in 0..400. ``notes``: what a directory told of the
+    account besides."""
 
     step: str
     machine: str
@@ -77,6 +79,7 @@ class AttemptView:
     look: Row
     said: Said
     why: str
+    notes: str
     told: str
     code: str
     took: str
@@ -104,6 +107,11 @@ class TraceView:
         """How often it was tried; asking a machine who it is, to prove a credential, is no try."""
         count = sum(1 for attempt in self.attempts if attempt.step != STEPS["prove"])
         return counted(count, "try", "tries")
+
+    @property
+    def notes(self) -> str:
+        """The newest ones only: each attempt reads the same account again."""
+        return next((attempt.notes for attempt in reversed(self.attempts) if attempt.notes), "")
 
     @property
     def words(self) -> str:
@@ -246,8 +254,9 @@ def attempt_view(attempt: LinkAttempt, link: SyncLink, began: datetime, span: fl
         machine=link.machine,
         who=who_of(link),
         look=look,
-        said=_attempt_words(attempt),
+        said=_attempt_words(attempt, link),
         why=row.words.format_map(facts) if attempt.outcome not in (None, "applied") else "",
+        notes=str((attempt.evidence or {}).get("notes") or ""),
         told=attempt.text,
         code=attempt.code,
         took=lasted(max(0.0, length)),
@@ -256,17 +265,28 @@ def attempt_view(attempt: LinkAttempt, link: SyncLink, began: datetime, span: fl
     )
 
 
-def _attempt_words(attempt: LinkAttempt) -> Said:
-    """What an attempt did, as far as it is known: "reset, logged on, 02:14:14"."""
-    evidence = attempt.evidence or {}
+def _attempt_words(attempt: LinkAttempt, link: SyncLink) -> Said:
+    """What an attempt did, as far as it is known: "reset, logged on at dc1.corp.test by Kerberos, 02:14:14"."""
     if attempt.outcome is None:
         return say("since ", attempt.intent_at)
-    if attempt.outcome != "applied":
-        return say("", attempt.finished_at)
+    evidence = attempt.evidence or {}
+    done = _done(evidence) if attempt.outcome == "applied" else ""
+    words = " ".join(word for word in (done, _asked(evidence, link)) if word)
+    return say(f"{words}, " if words else "", attempt.finished_at)
+
+
+def _done(evidence: Mapping[str, Any]) -> str:
     done = METHODS.get(str(evidence.get("method") or ""), "")
     means = str(evidence.get("means") or ("" if done else "answered"))
-    words = ", ".join(word for word in (done, means if means != done else "") if word)
-    return say(f"{words}, ", attempt.finished_at)
+    return ", ".join(word for word in (done, means if means != done else "") if word)
+
+
+def _asked(evidence: Mapping[str, Any], link: SyncLink) -> str:
+    """Which controller answered for a domain account, and how the logon was made. A machine answers for itself."""
+    if link.kind != "domain":
+        return ""
+    named = {"at": evidence.get("host"), "by": evidence.get("by")}
+    return " ".join(f"{word} {name}" for word, name in named.items() if name)
 
 
 def _took(run: SyncRun, at: datetime) -> str:
