@@ -26,6 +26,10 @@ FILL_FIRST = ("radio", "checkbox")
 """What belongs to a choice shows when it is chosen, so choices come before what is typed."""
 BUSY = ".htmx-request, .htmx-swapping, .htmx-settling"
 AT_REST = f"document.readyState === 'complete' && !document.querySelector('{BUSY}')"
+UNFOLDED = """(() => {
+    document.querySelectorAll('.pw-fold details:not([open])').forEach(one => { one.open = true; });
+    return !document.querySelector('.pw-later');
+})()"""
 ANOTHER_PAGE = f"!window.storyWasHere && {AT_REST}"
 OPEN_AROUND = """one => { for (let d = one.closest('details'); d; d = d.parentElement.closest('details'))
     if (!d.querySelector(':scope > summary').contains(one)) d.open = true; }"""
@@ -197,6 +201,8 @@ class Chromium:
             self.complaints.append(words)
 
     def _read(self, status: int) -> Page:
+        """What stands on the page, with its folds opened, as one does who looks for a machine."""
+        self._until(UNFOLDED)
         body, kept = _while_it_stands(lambda: (self.tab.content().encode(), self.tab.evaluate(KEPT)))
         assert status < 500, f"{self.tab.url} answered {status}"
         self.page = parse(self.tab.url, status, body)
@@ -207,8 +213,8 @@ class Chromium:
 
 
 def _is_ours(answer: Response) -> bool:
-    """Not the answer to a poll, which comes by itself."""
-    return "/changes" not in answer.url
+    """Not the answer to a poll, nor the rows of a fold, which come by themselves."""
+    return not any(part in answer.url for part in ("/changes", "/synchronization/fold"))
 
 
 def _while_it_stands(read: Callable[[], Any]) -> Any:
