@@ -14,10 +14,9 @@ from pwserver.services.agent_test import test_agent as check_agent
 from pwserver.services.sync.check import check
 from pwserver.services.transaction import write
 from tests.disasters.conftest import OTHER, Play
-from tests.mail.conftest import Receiver, rows
-from tests.mail.test_alerts import BASE, add_person, mailed, only, post
-
-__all__ = ["mailed"]
+from tests.mail.conftest import BASE, Receiver, rows
+from tests.mail.scenes import post
+from tests.mail.test_alerts import add_person, only
 
 PIN, OTHER_PIN = "4f" * 32, "0" * 64
 QUARTER = 901
