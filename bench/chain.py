@@ -42,7 +42,7 @@ def measure(folder: Path, *, links: int = 50, slow_ms: int = 20, rounds: int = 3
                 since = time.time()
                 took[name].append(timed(work))
                 if name in gaps:
-                    gaps[name] += without_request(here, since, links, slow_ms)
+                    gaps[name] += without_request(here, since, links)
             bare.check(number)
     product = statistics.median(took["product"])
     return {
@@ -80,20 +80,21 @@ def change(here: Instance) -> None:
     run_id = run.id
     end_read()
     queueing.enqueue(run_id, queueing.NOW)
-    here.await_idle(every=0.005)
+    here.await_idle(every=0.05)
     ended = db.session.get_one(SyncRun, run_id, populate_existing=True)
     assert (ended.state, ended.result) == ("done", "done"), (ended.state, ended.result)
     end_read()
 
 
-def without_request(here: Instance, since: float, links: int, slow_ms: int) -> list[float]:
-    """For each link, the milliseconds in which no request was at the agent: from its payload to the next one's, less
-    what its four requests took."""
-    log = [at for at, machine in here.lab("requests", since=since)["log"] if machine == defaults.AGENT]
+def without_request(here: Instance, since: float, links: int) -> list[float]:
+    """For each link, the milliseconds in which no request of it was at the agent: from the answer to each of its
+    four requests to the next request."""
+    told = here.lab("requests", since=since)
+    came, answered = ([at for at, machine in told[log] if machine == defaults.AGENT] for log in ("log", "answered"))
+    gaps = [(following - at) * 1000 for at, following in zip(answered, came[1:], strict=False)]
     # Logging in and opening the shell come before, closing it after: what is between is four requests for each link.
-    first = len(log) - 1 - PER_LINK * links
-    sends = log[first + 1 :: PER_LINK][:links]
-    return [(after - before) * 1000 - PER_LINK * slow_ms for before, after in zip(sends, sends[1:], strict=False)]
+    gaps = gaps[len(came) - 1 - PER_LINK * links : -1]
+    return [sum(gaps[at : at + PER_LINK]) for at in range(0, len(gaps) - PER_LINK + 1, PER_LINK)]
 
 
 class Bare:

@@ -186,7 +186,8 @@ def badlogons(net: Network) -> dict[str, Any]:
 def requests(net: Network, since: float | None = None) -> dict[str, Any]:
     """Requests and NTLM authentications, by machine; only machines that had one.
 
-    ``since`` (Unix seconds): also ``log``, the requests that came after it to this process, as time and machine.
+    ``since`` (Unix seconds): also ``log``, the requests that came after it to this process, and ``answered``, those of
+    agents that were answered after it; as time and machine.
     """
     with net.changing(mark=False):
         rows: list[dict[str, Any]] = [
@@ -199,10 +200,11 @@ def requests(net: Network, since: float | None = None) -> dict[str, Any]:
             for device in net.state.devices.values()
             if device.requests
         ]
-        arrivals = [] if since is None else [[at, name] for at, name in net.arrivals if at > since]
+        logs = {"log": net.arrivals, "answered": net.departures}
+        after = {name: [list(row) for row in log if row[0] > since] for name, log in logs.items()} if since else {}
     ntlm = sum(sum(row["ntlm"].values()) for row in rows)
     found = {"total": sum(row["requests"] for row in rows), "ntlm": ntlm, "machines": rows}
-    return found if since is None else found | {"log": arrivals}
+    return found | after
 
 
 def holds(net: Network, machine: str, account: str, value: str) -> dict[str, Any]:

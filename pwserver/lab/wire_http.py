@@ -200,4 +200,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(head + body)
 
     def _remember(self, what: str, status: int) -> None:
+        self.of.wire.network.note_answer(self.of.machine)
         self.of.wire.seen.append(Seen(self.of.machine, what, self.of.user, status))

@@ -47,6 +47,8 @@ def test_counters_are_written_when_the_lab_ends(net, tmp_path):
     came = net.now()
     assert truth.requests(net, since=came - 1)["log"] == [[came, "LAB-01"]]
     assert truth.requests(net, since=came)["log"] == []
+    net.note_answer("LAB-01")
+    assert truth.requests(net, since=came - 1)["answered"] == [[net.now(), "LAB-01"]]
     net.stop()
     assert truth.requests(reopened(net, tmp_path))["total"] == 1
 

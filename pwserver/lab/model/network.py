@@ -81,6 +81,8 @@ class Network:
         self._timers: set[threading.Timer] = set()
         self.arrivals: deque[tuple[float, str]] = deque(maxlen=10_000)
         """When requests came, and at which machine; for measuring, gone with this process."""
+        self.departures: deque[tuple[float, str]] = deque(maxlen=10_000)
+        """When an agent answered one, and which."""
 
     # the door
 
@@ -195,6 +197,10 @@ class Network:
         with self._lock:
             self._holder(name).requests += 1
             self.arrivals.append((self.now(), name))
+
+    def note_answer(self, name: str) -> None:
+        with self._lock:
+            self.departures.append((self.now(), name))
 
     def count_ntlm(self, name: str, account: str) -> None:
         """One NTLM authentication that did not go through :meth:`wire_logon`."""
