@@ -20,6 +20,10 @@
     parameters.folds = [...document.querySelectorAll("#chain [data-ids]")].map(idsIn).map((ids) => `${ids[0]}:${ids.length}`).join(",");
   });
 
+  /* A fold may be opened before htmx listens to it: on a slow line the page stands before its scripts. */
+  document.addEventListener("htmx:load", () => document.querySelectorAll(".pw-fold details[open] > .pw-later:not(.htmx-request)")
+    .forEach((one) => one.parentElement.dispatchEvent(new Event("toggle"))));
+
   /* -- what was open and where one was, across a swap of the whole tab */
   let kept = null;
   document.addEventListener("htmx:beforeSwap", (event) => {

@@ -51,6 +51,16 @@ def test_its_rows_come_when_it_opens_and_nothing_jumps(open_page: Open, path: st
     assert len(held) == 1, "once is enough"
 
 
+def test_one_that_was_opened_before_the_scripts_came_is_filled_too(open_page: Open, path: str) -> None:
+    page, held = open_page("olivia", "/"), []
+    page.route("**/htmx.min.js*", lambda route: held.append(route))
+    page.goto(path, wait_until="commit")
+    page.locator(".pw-fold summary").click()
+    expect(page.get_by_role("link", name="Show these 20 links")).to_be_visible()
+    held[0].continue_()
+    expect(page.get_by_role("heading", name="LAB-09 Administrator")).to_be_visible()
+
+
 def test_where_they_do_not_come_a_link_leads_to_them(open_page: Open, path: str) -> None:
     page = open_page("olivia", path)
     page.route("**/synchronization/fold?*", lambda route: route.fulfill(status=204))
