@@ -109,6 +109,9 @@ def test_a_chain_is_edited_from_end_to_end_and_the_page_is_never_left(app: Flask
     # Forty names; three are in the chain, the user of LAB-04 is another one.
     page.locator("#add-link").click()
     page.get_by_role("link", name="Many Remote Passwords").click()
+    expect(page.get_by_label("Machines")).to_be_visible()
+    # No person types within the moment in which what was swapped in is made alive.
+    expect(page.locator(".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added")).to_have_count(0)
     page.get_by_label("Machines").fill("\n".join(FORTY))
     expect(page.locator("#h-lines")).to_have_text("40 names: 38 can be added")
     expect(page.locator(".pw-preview li").nth(0)).to_contain_text("left out: already link 3")
