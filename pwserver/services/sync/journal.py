@@ -137,14 +137,15 @@ class SqlJournal:
             tries = locked(session, tries, digests_of, target.account_key, target.uses_key)
             denied = (
                 self._gate(session, link, step)
-                or self._others(session, link, step, target, at)
+                or self._others(session, link, step, tries, at)
                 or afford(session, self.run_id, link, step, tries, at, self.timing)
             )
             if isinstance(denied, Denied):
                 return denied
             reserved = denied
             attempt_id = new_id()
-            self._add(session, attempt_id, link, step, version, old, target, at, hard)
+            uses = next((each.key for each in tries if each.role == Key.LINKED), None)
+            self._add(session, attempt_id, link, step, version, old, uses, at, hard)
             for each in reserved:
                 accounts.reserve(session, each.key, attempt_id, at)
         self._granted[attempt_id] = Granted(target, tuple(tries), frozenset(each.role for each in reserved))
@@ -172,15 +173,14 @@ class SqlJournal:
             return Denied(Why.CHANGED)
         return None
 
-    def _others(self, session: Session, link: Link, step: Step, target: Bound, at: datetime) -> Denied | None:
+    def _others(self, session: Session, link: Link, step: Step, tries: Sequence[Try], at: datetime) -> Denied | None:
         """Another run is working with this account as its credential, or writing the credential we would use."""
-        writes = step in WRITES and link.is_account
-        used = {"run": self.run_id, "account": target.account_key}
-        written = {"run": self.run_id, "account": target.uses_key}
-        if (writes and session.scalar(USED_BY_ANOTHER, used)) or (
-            target.uses_key and session.scalar(WRITTEN_BY_ANOTHER, written)
-        ):
-            return Denied(Why.BUSY, safe_at=at + timedelta(seconds=self.timing.busy_account))
+        asked = {Key.LINKED: WRITTEN_BY_ANOTHER}
+        if step in WRITES and link.is_account:
+            asked[Key.TARGET] = USED_BY_ANOTHER
+        for each in tries:
+            if each.role in asked and session.scalar(asked[each.role], {"run": self.run_id, "account": each.key}):
+                return Denied(Why.BUSY, safe_at=at + timedelta(seconds=self.timing.busy_account))
         return None
 
     def _add(
@@ -191,7 +191,7 @@ class SqlJournal:
         step: Step,
         version: str | None,
         old: str | None,
-        target: Bound,
+        uses: str | None,
         at: datetime,
         hard: datetime,
     ) -> None:
@@ -211,7 +211,7 @@ class SqlJournal:
                 from_version_id=old,
                 settings_rev=link.settings_rev,
                 fence=self.fence,
-                uses_key=target.uses_key,
+                uses_key=uses,
                 intent_at=at,
                 hard_deadline=hard,
             )
