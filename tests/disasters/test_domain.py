@@ -32,9 +32,9 @@ from pwserver.models import (
     new_id,
 )
 from pwserver.services import agent_test, sync
-from pwserver.services.sync import accounts
+from pwserver.services.sync import accounts, journal
 from pwserver.services.sync.connect import Connections
-from pwserver.services.transaction import write
+from pwserver.services.transaction import end_read, write
 from pwserver.services.values import add_version
 from tests.lab.conftest import Lab
 from tests.sync.build import make_app
@@ -300,6 +300,25 @@ def test_what_was_heard_under_both_names_is_united_when_the_domain_comes_to_be_k
     no = accounts.may_try(db.session, admin, None, budget=2, window=1800, busy_for=5, at=at)
     assert no is not None
     assert not no.busy
+
+
+def test_a_name_that_proves_to_be_another_ones_in_the_last_moment_is_used_under_that_key(
+    corp: Corp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a chain that changes the linked credential would not see that a call is using it (rule 32)."""
+    intent, told = journal.SqlJournal.intent, []
+
+    def learns(self: journal.SqlJournal, *asked: Any) -> Any:
+        if not told:
+            assert accounts.key_of(db.session, "corp\\lab-adm") == "corp\\lab-adm"
+            end_read()
+            told.append(corp.test_agent())
+        return intent(self, *asked)
+
+    monkeypatch.setattr(journal.SqlJournal, "intent", learns)
+    changed(corp)
+    assert told
+    assert corp.last(corp.links()[0]).uses_key == "corp.test\\lab-adm"
 
 
 def test_a_controller_that_lost_the_role_gets_no_password_and_it_goes_on_by_itself(corp: Corp) -> None:
