@@ -11,7 +11,7 @@ from pwserver.extensions import db
 from pwserver.models import AppUser, Incident, Outbox, SyncAgent, SyncChain, Vault
 from pwserver.services import vaults
 from pwserver.services.mail.about_chains import LINES
-from pwserver.services.mail.alerts import OVER_UNSENT, chains_of, mails_of
+from pwserver.services.mail.alerts import OVER_UNSENT, chains_of, firsts_to
 from pwserver.services.mail.outbox import Moot
 from pwserver.services.sync.credentials import is_usable
 from pwserver.services.sync.resting import SERVES
@@ -38,9 +38,7 @@ def write_rest(ids: Mapping[str, str], user: AppUser) -> tuple[str, Facts]:
 def write_over(ids: Mapping[str, str], user: AppUser) -> tuple[str, Facts]:
     """That it serves again, or that nothing waits for it any more; to whoever had one of the first."""
     incident = _incident(ids)
-    had = [row for row in mails_of(db.session, incident.id) if row.to_user_id == user.id]
-    if not any(row.state in ("sent", "sending", "kept") for row in had):
-        raise Moot("The mail that said it began was never taken, so this one is not sent either.")
+    firsts_to(db.session, incident, user)
     assert incident.closed_at is not None
     agent = db.session.get_one(SyncAgent, incident.agent_id)
     return "agent_over", {

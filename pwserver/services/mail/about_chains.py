@@ -15,7 +15,7 @@ from pwserver.core.states import LinkState
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, Incident, SyncAgent, SyncChain, Vault
 from pwserver.services import vaults
-from pwserver.services.mail.alerts import OVER_UNSENT, chains_of, mails_of, owners_of
+from pwserver.services.mail.alerts import OVER_UNSENT, chains_of, firsts_to, owners_of
 from pwserver.services.mail.outbox import Moot
 from pwserver.services.sync.preview import retest_plan
 from pwserver.services.transaction import now
@@ -61,9 +61,7 @@ def write_begin(ids: Mapping[str, str], user: AppUser) -> tuple[str, Facts]:
 def write_over(ids: Mapping[str, str], user: AppUser) -> tuple[str, Facts]:
     """That it is over, to whoever had one of the first."""
     incident = _incident(ids)
-    had = [row for row in mails_of(db.session, incident.id) if row.to_user_id == user.id]
-    if not any(row.state in ("sent", "sending", "kept") for row in had):
-        raise Moot("The mail that said it began was never taken, so this one is not sent either.")
+    had = firsts_to(db.session, incident, user)
     assert incident.closed_at is not None
     chains = chains_of(db.session, incident)
     facts: Facts = {

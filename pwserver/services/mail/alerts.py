@@ -12,7 +12,7 @@ from sqlalchemy.orm import scoped_session
 from pwserver.extensions import db
 from pwserver.models import AT_REST, AppUser, Entry, Incident, Outbox, SyncAgent, SyncChain
 from pwserver.services import vaults
-from pwserver.services.mail.outbox import put
+from pwserver.services.mail.outbox import Moot, put
 from pwserver.services.sync.resting import rests, unconfirmed
 from pwserver.services.transaction import end_read, now, write
 from pwserver.services.users import administrators
@@ -70,6 +70,14 @@ def mails_of(session: Session, subject: str) -> list[Outbox]:
     # By no range: collations order signs as they like.
     named = Outbox.dedupe_key.startswith(f"{subject}:", autoescape=True)
     return [row for row in session.scalars(select(Outbox).where(named)) if f":{OVER}:" not in row.dedupe_key]
+
+
+def firsts_to(session: Session, incident: Incident, user: AppUser) -> list[Outbox]:
+    """The mails of an incident to one person. Raises :class:`Moot` when none was taken: the end needs none either."""
+    had = [row for row in mails_of(session, incident.id) if row.to_user_id == user.id]
+    if not any(row.state in ("sent", "sending", "kept") for row in had):
+        raise Moot("The mail that said it began was never taken, so this one is not sent either.")
+    return had
 
 
 def recipients(session: Session, incident: Incident) -> list[AppUser]:
