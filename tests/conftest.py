@@ -27,7 +27,8 @@ from pwserver.extensions import db
 from pwserver.models import Entry, Membership, SyncAgent, Vault
 from pwserver.services import agents, entries, keys, users, vaults
 from pwserver.services.transaction import write
-from tests import postgres
+from tests import budget, postgres
+from tests.budget import cpu_budget  # noqa: F401  a fixture that is imported
 from tests.engine import set_aside
 from tests.invariants import applications_used, violations, violations_left_in
 
@@ -49,8 +50,9 @@ DATABASES = (
 )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     set_aside()
+    budget.register(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

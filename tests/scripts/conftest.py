@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
 
 import pytest
 
@@ -26,16 +25,38 @@ class Ran:
         return json.loads(self.output)
 
 
-@cache
-def ran() -> dict[str, Ran]:
-    """Every scenario, once, by the shipped scripts in one real engine."""
-    scenarios = [*accounts(), *places(), *domains(), *hops(), *(of_pair(pair) for pair in pairs())]
-    begun = [scenario.for_engine() for scenario in scenarios]
-    outputs = engine_mind.run_many([case for _, case in begun])
-    return {
-        scenario.name: Ran(scenario, lab, output)
-        for scenario, (lab, _), output in zip(scenarios, begun, outputs, strict=True)
-    }
+FEW = 12
+"""So many tests of the engine or fewer in a session: each runs what it looks at. More: one engine runs everything."""
+
+
+def every() -> list[Scenario]:
+    return [*accounts(), *places(), *domains(), *hops(), *(of_pair(pair) for pair in pairs())]
+
+
+class Runs(dict[str, Ran]):
+    """Scenario → what the shipped script answered in a real engine. One that was not run yet is run when asked for."""
+
+    def __missing__(self, name: str) -> Ran:
+        self.run([scenario for scenario in every() if scenario.name == name])
+        return self[name]
+
+    def run(self, scenarios: list[Scenario]) -> None:
+        begun = [scenario.for_engine() for scenario in scenarios]
+        outputs = engine_mind.run_many([case for _, case in begun])
+        for scenario, (lab, _), output in zip(scenarios, begun, outputs, strict=True):
+            self[scenario.name] = Ran(scenario, lab, output)
+
+
+@pytest.fixture(scope="session")
+def ran(request: pytest.FixtureRequest) -> Runs:
+    """Of the session, so that no single test pays for it."""
+    path = engine_or_skip()
+    made = Runs()
+    if sum("runs" in getattr(item, "fixturenames", ()) for item in request.session.items) > FEW:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(NAME, path)
+            made.run(every())
+    return made
 
 
 @pytest.fixture
@@ -47,5 +68,5 @@ def engine(monkeypatch):
 
 
 @pytest.fixture
-def runs(engine):
-    return ran()
+def runs(engine, ran):
+    return ran

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pwserver.lab import engine_mind
 from tests.scripts.check import check, secret_bindings, shipped
-from tests.scripts.conftest import ran
+from tests.scripts.conftest import Runs, every
 from tests.scripts.pairs import pairs
 from tests.scripts.test_two_minds import same
 
@@ -21,7 +21,8 @@ def report() -> dict[str, object]:
         return {"engine": None}
     with tempfile.TemporaryDirectory() as folder:
         checked = check(engine, shipped(), Path(folder))
-    runs = ran()
+    runs = Runs()
+    runs.run(every())
     covered = {name for name, run in runs.items() if run.scenario.pair and run.answer["code"] == run.scenario.pair.code}
     return {
         "scripts": len(shipped()),

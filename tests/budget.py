@@ -1,0 +1,77 @@
+"""What each test costs: processor time, its own and that of the processes it waited for.
+
+Processor time, not wall time: a machine that is busy with something else must not fail a test. Fixtures of a wider
+scope than the test are made before the measuring begins, so that the first test of a session does not pay for all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SECONDS = 5.0
+"""What a test may take without a marker of its own: ``@pytest.mark.budget(seconds, reason)``."""
+DEAREST = 50
+FILE = Path(__file__).parent.parent / "build" / "durations.json"
+
+
+def processor_seconds() -> float:
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
+@pytest.fixture(autouse=True)
+def cpu_budget(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that took more processor time than it may."""
+    cpu, wall = processor_seconds(), time.monotonic()
+    yield
+    cpu, wall = processor_seconds() - cpu, time.monotonic() - wall
+    request.node.user_properties += [("cpu", round(cpu, 2)), ("wall", round(wall, 2))]
+    allowed = allowed_for(request.node)
+    if cpu > allowed:
+        pytest.fail(f"took {cpu:.1f} s of processor time; it may take {allowed:g}", pytrace=False)
+
+
+def allowed_for(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("budget")
+    return float(marker.args[0]) if marker else SECONDS
+
+
+class Durations:
+    """Collects what the tests of all workers took, and writes the dearest to ``build/durations.json``."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, tuple[float, float]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        told = dict(report.user_properties)
+        if report.when == "teardown" and "cpu" in told:
+            self.taken[report.nodeid] = (float(told["cpu"]), float(told["wall"]))  # type: ignore[arg-type]
+
+    def pytest_sessionfinish(self) -> None:
+        if not self.taken:
+            return
+        dearest = sorted(self.taken.items(), key=lambda each: -each[1][0])[:DEAREST]
+        folders: dict[str, list[float]] = {}
+        for test, (cpu, wall) in self.taken.items():
+            total = folders.setdefault("/".join(test.split("/")[:2]), [0.0, 0.0, 0])
+            total[0], total[1], total[2] = total[0] + cpu, total[1] + wall, total[2] + 1
+        told = {
+            "tests": len(self.taken),
+            "cpu": round(sum(cpu for cpu, _ in self.taken.values()), 1),
+            "folders": {name: [round(cpu, 1), round(wall, 1), n] for name, (cpu, wall, n) in sorted(folders.items())},
+            "dearest": [{"test": test, "cpu": cpu, "wall": wall} for test, (cpu, wall) in dearest],
+        }
+        FILE.parent.mkdir(exist_ok=True)
+        FILE.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def register(config: pytest.Config) -> None:
+    """The one process that hears of all tests collects."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Durations(), "durations")

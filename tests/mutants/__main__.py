@@ -1,0 +1,81 @@
+"""Put every old fault back, one at a time, and see its test fail. Prints one JSON object as its last line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.depth import NAME
+from tests.mutants import PROJECT, SourceMutant, every
+
+TEST_FAILED = 1
+"""pytest's exit status. Anything else (no such test, a collection error) catches nothing."""
+SECONDS = 300
+
+
+def copy_tree(folder: Path) -> Path:
+    """The tracked and new files of the project, with its environment beside them."""
+    tree = folder / "tree"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT, check=True, capture_output=True,
+    ).stdout.decode()  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        source = PROJECT / name
+        if source.is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, tree / name)
+    (tree / ".venv").symlink_to(PROJECT / ".venv")
+    built = PROJECT / "static" / "build"
+    if built.is_dir():
+        shutil.copytree(built, tree / "static" / "build")
+    return tree
+
+
+def pytest_in(tree: Path, tests: Iterable[str]) -> int:
+    """Exit status of the tests in the copy. Databases: SQLite alone, quick depth."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(
+        command, cwd=tree, env=os.environ | {NAME: "quick"}, capture_output=True, timeout=SECONDS, check=False
+    )
+    return done.returncode
+
+
+def is_caught(tree: Path, mutant: SourceMutant) -> bool:
+    """Whether the mutant's test fails with the fault put back. The copy is left as it was."""
+    path = tree / mutant.file
+    kept = path.read_text()
+    mutant.put_back(tree)
+    try:
+        return pytest_in(tree, [mutant.test]) == TEST_FAILED
+    finally:
+        path.write_text(kept)
+
+
+def main(names: list[str]) -> int:
+    chosen = [each for each in every() if not names or each.name in names]
+    missed: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="pwserver-mutants-") as folder:
+        tree = copy_tree(Path(folder))
+        for test in dict.fromkeys(each.test for each in chosen):
+            if pytest_in(tree, [test]) != 0:
+                missed.append(f"{test} does not pass without a fault")
+        for mutant in chosen:
+            caught = is_caught(tree, mutant)
+            print(f"{'caught' if caught else 'MISSED'} {mutant.name}", flush=True)
+            if not caught:
+                missed.append(mutant.name)
+    for word in missed:
+        print(f"not caught: {word}", file=sys.stderr)
+    print(json.dumps({"mutants": len(chosen), "caught": len(chosen) - len({*missed} & {m.name for m in chosen})}))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
