@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,18 +59,26 @@ class Durations:
         if not self.taken:
             return
         dearest = sorted(self.taken.items(), key=lambda each: -each[1][0])[:DEAREST]
-        folders: dict[str, list[float]] = {}
-        for test, (cpu, wall) in self.taken.items():
-            total = folders.setdefault("/".join(test.split("/")[:2]), [0.0, 0.0, 0])
-            total[0], total[1], total[2] = total[0] + cpu, total[1] + wall, total[2] + 1
         told = {
             "tests": len(self.taken),
             "cpu": round(sum(cpu for cpu, _ in self.taken.values()), 1),
-            "folders": {name: [round(cpu, 1), round(wall, 1), n] for name, (cpu, wall, n) in sorted(folders.items())},
+            "folders": self._sums(lambda test: test.partition("::")[0].rpartition("/")[0]),
+            "files": self._sums(lambda test: test.partition("::")[0]),
             "dearest": [{"test": test, "cpu": cpu, "wall": wall} for test, (cpu, wall) in dearest],
         }
         FILE.parent.mkdir(exist_ok=True)
         FILE.write_text(json.dumps(told, indent=1) + "\n")
+
+    def _sums(self, part_of: Callable[[str], str]) -> dict[str, str]:
+        """Processor seconds, wall seconds and tests of each part, the dearest first."""
+        sums: dict[str, list[float]] = {}
+        for test, taken in self.taken.items():
+            total = sums.setdefault(part_of(test), [0.0, 0.0, 0])
+            sums[part_of(test)] = [total[0] + taken[0], total[1] + taken[1], total[2] + 1]
+        return {
+            name: f"cpu {cpu:.1f}, wall {wall:.1f}, {number:.0f} tests"
+            for name, (cpu, wall, number) in sorted(sums.items(), key=lambda each: -each[1][0])
+        }
 
 
 def register(config: pytest.Config) -> None:

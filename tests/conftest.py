@@ -23,13 +23,15 @@ from pwserver import create_app
 from pwserver.config import Config
 from pwserver.core.secrets import Secret
 from pwserver.core.timing import FAST
-from pwserver.extensions import db
+from pwserver.extensions import db, limiter
 from pwserver.models import Entry, Membership, SyncAgent, Vault
 from pwserver.services import agents, entries, keys, users, vaults
 from pwserver.services.transaction import write
-from tests import budget, postgres
+from tests import budget, dialects, postgres
 from tests.budget import cpu_budget  # noqa: F401  a fixture that is imported
+from tests.depth import deep
 from tests.engine import set_aside
+from tests.routes import compile_once  # noqa: F401  a fixture that is imported
 from tests.invariants import applications_used, violations, violations_left_in
 
 MASTER = base64.b64encode(bytes(range(32))).decode()
@@ -40,29 +42,45 @@ VALUE = "Zebra-93kq#Rezun"
 QUICK = {"time_cost": 1, "memory_cost": 8, "parallelism": 1}
 
 
-ON_BOTH = ("services", "disasters", "migrations", "jobs", "sync", "competing")
-"""Folders whose tests run on SQLite and on PostgreSQL, where they ask for ``database`` (by way of ``app``, ``play`` and
-the like). Pages and the command line stand on the same services; they run on SQLite, and so does what is marked
-``sqlite``: days played through second by second, and rows broken as only SQLite lets one."""
+ON_BOTH = ("competing", "migrations")
+"""Folders whose tests run on SQLite and on PostgreSQL at any depth, where they ask for ``database`` (by way of ``app``,
+``play`` and the like). Elsewhere it is the tests marked ``both``: where two meet at a row, or a database decides."""
+ON_BOTH_IN_FULL = (*ON_BOTH, "services", "disasters", "jobs", "sync")
+"""Pages and the command line stand on the same services; they run on SQLite, and so does what is marked ``sqlite``:
+days played through second by second, and rows broken as only SQLite lets one."""
 DATABASES = (
     pytest.param("sqlite", id="sqlite"),
     pytest.param("postgres", id="postgres", marks=pytest.mark.postgres),
 )
+WATCH = pytest.StashKey[dialects.Watch]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     set_aside()
     budget.register(config)
+    config.stash[WATCH] = dialects.register(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    folder = metafunc.definition.path.relative_to(Path(__file__).parent).parts[0]
-    if "database" in metafunc.fixturenames and folder in ON_BOTH and not _only_sqlite(metafunc):
+    if "database" in metafunc.fixturenames and _on_both(metafunc.definition):
         metafunc.parametrize("database", DATABASES, indirect=True, scope="session")
 
 
-def _only_sqlite(metafunc: pytest.Metafunc) -> bool:
-    return metafunc.definition.get_closest_marker("sqlite") is not None
+def _on_both(test: pytest.Item) -> bool:
+    if test.get_closest_marker("sqlite") is not None:
+        return False
+    folder = test.path.relative_to(Path(__file__).parent).parts[0]
+    return folder in deep(ON_BOTH, ON_BOTH_IN_FULL) or test.get_closest_marker("both") is not None
+
+
+@pytest.fixture(autouse=True)
+def lines_on_postgres(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Notes which of the lines that only PostgreSQL runs are run."""
+    if request.node.get_closest_marker("postgres") is None:
+        yield
+        return
+    with request.config.stash[WATCH].running():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -207,14 +225,38 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def app(template: Template, tmp_path: Path, clock: Clock) -> Iterator[Flask]:
-    """A fresh app with the cast. No context is pushed: requests get their own, as in life."""
-    folder = tmp_path / "instance"
+@pytest.fixture(scope="session")
+def wired_app(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    """The one app of this process that stands on the template: an app costs 50 ms, and each has to compile its SQL
+    again. Its folder is the template's copy, made again for each test."""
+    folder = tmp_path_factory.mktemp("wired") / "instance"
     template.copy(folder)
-    made = make_app(folder, clock, template.url)
+    made = make_app(folder, Clock(), template.url)
+    dispose(made)
+    return made
+
+
+@pytest.fixture
+def app(request: pytest.FixtureRequest, template: Template, tmp_path: Path, clock: Clock) -> Iterator[Flask]:
+    """An app with the cast, as nobody has used it. No context is pushed: requests get their own, as in life. A test
+    that adds routes is marked ``own_app`` and gets one of its own."""
+    if request.node.get_closest_marker("own_app") is not None:
+        template.copy(tmp_path / "instance")
+        made = make_app(tmp_path / "instance", clock, template.url)
+        yield made
+        dispose(made)
+        return
+    made = request.getfixturevalue("wired_app")
+    settings, extensions = dict(made.config), dict(made.extensions)
+    shutil.rmtree(made.instance_path)
+    template.copy(Path(made.instance_path))
+    made.config["CLOCK"] = clock
+    limiter.reset()
     yield made
     dispose(made)
+    for changed, was in ((made.config, settings), (made.extensions, extensions)):
+        changed.clear()
+        changed.update(was)
 
 
 @pytest.fixture

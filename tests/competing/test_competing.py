@@ -36,12 +36,15 @@ from tests.competing.duels import (
     STATUS,
 )
 from tests.competing.harness import Duel, keep, rounds
+from tests.depth import deep
 from tests.sync import build
 from tests.sync.build import Stage
 
-ROUNDS = 500
+ROUNDS = deep(60, 500)
 FEWER = 60
 """For what stands beside the four statements that everything hangs on; those get all."""
+UNTIL_CAUGHT = 500
+"""A mutant is played until it is caught; so many rounds at most, at any depth."""
 
 pytestmark = [pytest.mark.timeout(300)]
 Patch = pytest.MonkeyPatch
@@ -234,6 +237,7 @@ WITHOUT_LOCK = (
 
 
 @pytest.mark.breaks_invariants
+@pytest.mark.mutant
 @pytest.mark.parametrize(
     "mutant", WITHOUT_WHERE + WITHOUT_LOCK, ids=lambda each: f"{each.duel.name}-{each.break_it.__name__}"
 )
@@ -245,8 +249,8 @@ def test_a_statement_without_what_protects_it_is_caught(
     stage = begun(stages, mutant.duel)
     mutant.break_it(monkeypatch)
     if mutant.serial and database == "sqlite":
-        with closing(rounds(stage, mutant.duel, ROUNDS)) as played:
+        with closing(rounds(stage, mutant.duel, UNTIL_CAUGHT)) as played:
             assert [word for word in islice(played, 20) if word] == [], "one at a time, even so"
         return
-    with closing(rounds(stage, mutant.duel, ROUNDS)) as played:
+    with closing(rounds(stage, mutant.duel, UNTIL_CAUGHT)) as played:
         assert any(played)

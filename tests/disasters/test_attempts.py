@@ -14,6 +14,8 @@ from pwserver.services.transaction import write
 from tests.disasters.conftest import DEAD, FIRST, OTHER, PRIMARY, Play
 from tests.sync.world import Crash
 
+pytestmark = pytest.mark.both
+
 COMMITS = range(12)
 """A clean change of four links makes eleven commits; the twelfth is never reached."""
 

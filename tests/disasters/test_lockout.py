@@ -16,6 +16,8 @@ from pwserver.services.transaction import write
 from tests.disasters.conftest import FIRST, OTHER, PRIMARY, Play
 from tests.sync.build import Stage
 
+pytestmark = pytest.mark.both
+
 OTHER_KEY = "lab-02#administrator"
 
 

@@ -8,6 +8,8 @@ from pwserver.core.errors import Conflict
 from pwserver.services import sync
 from tests.disasters.conftest import FIRST, OTHER, PRIMARY, Play
 
+pytestmark = pytest.mark.both
+
 ADM = "LAB-02\\lab-adm"
 
 

@@ -17,6 +17,8 @@ from pwserver.services.transaction import write
 from tests.disasters.conftest import DEAD, FIRST, OTHER, PRIMARY, Play
 from tests.sync.world import Crash
 
+pytestmark = pytest.mark.both
+
 
 def test_a_crash_while_saving_leaves_a_value_with_its_run_or_neither(play: Play) -> None:
     for where in ("before", "after"):

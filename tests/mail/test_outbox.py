@@ -18,6 +18,8 @@ from pwserver.services.transaction import now, write
 from tests.conftest import Cast, Clock
 from tests.mail.conftest import LOGIN, Receiver, rows, send_due, use
 
+pytestmark = pytest.mark.both
+
 
 @pytest.fixture
 def mailing(ctx: Flask, receiver: Receiver) -> Iterator[Flask]:

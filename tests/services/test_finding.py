@@ -23,6 +23,8 @@ from pwserver.services.views import visible_vaults
 from tests.conftest import Cast
 from tests.web import scenes
 
+pytestmark = pytest.mark.both
+
 WEB = Settings("Wiki", "generic", "editor", "wiki.northfield.example")
 proofs = pytest.mark.breaks_invariants  # scenes write proofs that no run made
 

@@ -16,6 +16,8 @@ from pwserver.services.mail import alerts, outbox, retention
 from pwserver.services.transaction import now, write
 from tests.conftest import Cast, Clock
 
+pytestmark = pytest.mark.both
+
 DAY = timedelta(days=1)
 
 

@@ -459,12 +459,16 @@ def missing(films: Iterable[Film]) -> list[str]:
     return sorted(needed() - set[str]().union(*(film.used for film in films)))
 
 
-def sweep_one(stage: Stage, story: Story, film: Film) -> tuple[Counter[str], list[str]]:
-    """All points of a story. The counts, with ``boundaries``, and what is wrong in words."""
-    found, words = Counter[str](boundaries=len(film.points)), list[str]()
-    verdicts = [recover(stage, story, state) for state in film.states]
+def sweep_one(stage: Stage, story: Story, film: Film, *, every: int = 1) -> tuple[Counter[str], list[str]]:
+    """All points of a story, or those of every n-th state that a death can leave. The counts, with ``boundaries``, and
+    what is wrong in words."""
+    found, words = Counter[str](), list[str]()
+    verdicts = {state: recover(stage, story, film.states[state]) for state in range(0, len(film.states), every)}
     for point, state in film.points.items():
+        if state not in verdicts:
+            continue
         verdict = verdicts[state]
+        found["boundaries"] += 1
         found.update({name: len(getattr(verdict, name)) for name in COUNTS})
         words += [f"{story.name}, {point}: {name}: {what}" for name, all_ in verdict.wrong.items() for what in all_]
     return found, words

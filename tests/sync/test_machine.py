@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from pwserver.services import sync
+from tests.depth import deep
 from tests.sync.build import make_stage, proved
 from tests.sync.machine import Machine
 from tests.sync.mutants import (
@@ -24,8 +24,7 @@ from tests.sync.mutants import (
 from tests.sync.openings import Opening, play
 from tests.sync.world import Lie
 
-EXAMPLES = int(os.environ.get("PWSERVER_EXAMPLES", "300"))
-"""Fewer in the inner loop only."""
+GAMES = deep(60, 300)
 SEEDS = (1, 2)
 """Each plays its share, so that every core has some. Without them what is played would hang on the very words of the
 machine's source."""
@@ -68,9 +67,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.budget(deep(40, 200), "plays many games of the whole machine")
 @pytest.mark.parametrize("number", SEEDS)
 def test_whatever_happens_no_password_is_lost_no_green_lies_no_account_is_locked(number: int) -> None:
-    random_play(number, -(-EXAMPLES // len(SEEDS)), Checked)
+    random_play(number, -(-GAMES // len(SEEDS)), Checked)
 
 
 @pytest.mark.parametrize("opening", dict.fromkeys(each.opening for each in MUTANTS), ids=lambda each: each.__name__)
@@ -79,6 +79,7 @@ def test_an_opening_alarms_nobody_while_every_guarantee_is_kept(opening: Opening
 
 
 @pytest.mark.breaks_invariants
+@pytest.mark.mutant
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: f"{each.break_it.__name__}-{each.opening.__name__}")
 def test_an_engine_without_one_guarantee_is_caught(monkeypatch: pytest.MonkeyPatch, mutant: Mutant) -> None:
     mutant.break_it(monkeypatch)
@@ -87,6 +88,8 @@ def test_an_engine_without_one_guarantee_is_caught(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.breaks_invariants
+@pytest.mark.mutant
+@pytest.mark.budget(40, "plays until it is caught, at most 60 games")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("break_it", [promotes_by_stage, dependents_first, changes_from_what_the_vault_has])
 def test_random_play_catches_it_without_an_opening(

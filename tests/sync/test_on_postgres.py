@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pwserver.extensions import db
+from tests.depth import deep
 from tests.postgres import Cluster
 from tests.sync import sweep
 from tests.sync.build import Stage, make_stage, proved
@@ -18,11 +19,15 @@ from tests.sync.openings import play
 from tests.sync.sweep import STORIES, Story
 from tests.sync.test_machine import Checked, random_play
 
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.timeout(300),
+    pytest.mark.budget(deep(30, 60), "plays games, or goes on from each state that a death can leave"),
+]
 
 SWEPT = [story for story in STORIES if story.name in ("change", "approve")]
-GAMES = 25
-"""A twelfth of those on SQLite; each takes three times as long here."""
+GAMES = deep(10, 25)
+"""A small part of those on SQLite; each takes three times as long here."""
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from flask import Flask, url_for
 
 from pwserver import create_app
 from pwserver.config import Config
-from tests.web.conftest import Browser
+from tests.web.conftest import Browser, Kept
 from tests.web.matrix import INSTEAD, MATRIX
 from tests.web.things import add_everything
 
@@ -55,8 +55,10 @@ def test_every_route_has_a_row_and_every_row_a_route() -> None:
 
 
 @pytest.mark.parametrize(("endpoint", "method"), ROUTES, ids=lambda value: str(value))
-def test_a_route_lets_in_only_whom_the_table_names(app: Flask, endpoint: str, method: str) -> None:
-    ids = add_everything(app)
+def test_a_route_lets_in_only_whom_the_table_names(
+    app: Flask, kept_scenes: Kept, endpoint: str, method: str
+) -> None:
+    ids = kept_scenes.begin(app, "one of each", add_everything)
     ids |= {name: ids[thing] for name, thing in INSTEAD.get(endpoint, {}).items()}
     rule = next(rule for rule in app.url_map.iter_rules(endpoint) if method in (rule.methods or set()))
     with app.test_request_context():
@@ -64,7 +66,7 @@ def test_a_route_lets_in_only_whom_the_table_names(app: Flask, endpoint: str, me
     for name, wanted in GETS[MATRIX[endpoint]].items():
         browser = Browser(app)
         if name != "nobody":
-            assert browser.sign_in(name).status_code == 303
+            browser.is_signed_in_as(name)
         answer = browser.get(path) if method == "GET" else browser.post(path)
         assert _seen(answer) == wanted, f"{name} at {method} {path}: {answer.status}"
         assert answer.status_code < 500
@@ -78,8 +80,10 @@ def _seen(answer: Any) -> Any:
 
 
 @pytest.mark.parametrize(("endpoint", "method"), [each for each in ROUTES if each[1] != "GET"], ids=str)
-def test_no_route_does_anything_without_the_token(app: Flask, endpoint: str, method: str) -> None:
-    ids = add_everything(app)
+def test_no_route_does_anything_without_the_token(
+    app: Flask, kept_scenes: Kept, endpoint: str, method: str
+) -> None:
+    ids = kept_scenes.begin(app, "one of each", add_everything)
     rule = next(rule for rule in app.url_map.iter_rules(endpoint) if method in (rule.methods or set()))
     with app.test_request_context():
         path = url_for(endpoint, **{name: ids[name] for name in rule.arguments})
@@ -90,6 +94,7 @@ def test_no_route_does_anything_without_the_token(app: Flask, endpoint: str, met
     assert "Nothing was done" in answer.text
 
 
+@pytest.mark.own_app
 def test_a_route_that_declares_nothing_is_refused(app: Flask) -> None:
     app.add_url_rule("/forgotten", "forgotten", lambda: "a secret")
     browser = Browser(app)

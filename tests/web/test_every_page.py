@@ -140,6 +140,7 @@ def test_the_look_sees_what_is_wrong(chromium: Chromium, app: Flask, tmp_path: P
     assert "wrong scrolls sideways at 390" in told
 
 
+@pytest.mark.own_app
 def test_a_page_whose_address_nobody_can_fill_in_is_not_passed_over(app: Flask) -> None:
     ids = stage.out_of_sync(app)
     app.add_url_rule("/new/<thing_id>", "new.thing", lambda thing_id: thing_id)

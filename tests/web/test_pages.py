@@ -11,7 +11,7 @@ from flask import Flask
 
 from pwserver.core.errors import Conflict
 from tests.conftest import VALUE
-from tests.web.conftest import Browser
+from tests.web.conftest import Browser, Kept
 from tests.web.things import add_everything
 
 Of = Callable[[str], Browser]
@@ -75,8 +75,8 @@ def every_page() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "path"), every_page())
-def test_a_page_is_strict_and_tells_no_secret(app: Flask, name: str, path: str) -> None:
-    ids = add_everything(app)
+def test_a_page_is_strict_and_tells_no_secret(app: Flask, kept_scenes: Kept, name: str, path: str) -> None:
+    ids = kept_scenes.begin(app, "one of each", add_everything)
     browser = Browser(app)
     if name != "nobody":
         browser.sign_in(name)
@@ -115,6 +115,7 @@ def test_behind_https_the_cookie_stays_there(app: Flask) -> None:
     assert "Secure" in cookie
 
 
+@pytest.mark.own_app
 def test_a_bug_shows_a_number_and_nothing_else(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     from pwserver.web.guard import public
 
@@ -132,6 +133,7 @@ def test_a_bug_shows_a_number_and_nothing_else(app: Flask, caplog: pytest.LogCap
     assert number[1] in caplog.text
 
 
+@pytest.mark.own_app
 def test_an_error_in_a_fragment_goes_to_the_top_of_the_page(app: Flask, browser_of: Of) -> None:
     from pwserver.web.guard import signed_in
 
@@ -167,6 +169,7 @@ def test_an_unknown_id_is_a_calm_page(browser_of: Of, path: str, unknown: str) -
     assert "Nothing here" in answer.text
 
 
+@pytest.mark.own_app
 def test_a_database_error_in_the_log_shows_no_rows_content(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     from sqlalchemy import text
 

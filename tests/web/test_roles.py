@@ -20,9 +20,10 @@ from pwserver.models import Event, SyncRun
 from pwserver.services import sync
 from tests.conftest import Cast, email_of
 from tests.web import scenes
-from tests.web.conftest import Browser
+from tests.web.conftest import Browser, Kept
 
 Of = Callable[[str], Browser]
+Rowed = Callable[[Flask, str], "Rows"]
 ENTRY = "Computer Lab/Lab Administrator"
 ADMIN = "admin-Secret-77#x"
 NEW = "Next-93kq#Rezun-2"
@@ -145,7 +146,7 @@ ACTS: dict[str, Act] = {
 }  # fmt: skip
 
 
-def rows(app: Flask, scene: str) -> Rows:
+def made(app: Flask, scene: str) -> Rows:
     with app.app_context():
         removed = ""
         if scene == "changing":
@@ -168,6 +169,12 @@ def rows(app: Flask, scene: str) -> Rows:
             next(link.id for link in links if link.kind == "windows_service"),
             run.id if run else "", str(run.number) if run else "", removed,
         )  # fmt: skip
+
+
+@pytest.fixture
+def rows(kept_scenes: Kept) -> Rowed:
+    """The ids of a scene, which is made once for all tests."""
+    return lambda app, scene: kept_scenes.begin(app, f"roles {scene}", lambda app: made(app, scene))
 
 
 def written(app: Flask) -> tuple[Any, ...]:
@@ -195,7 +202,7 @@ def call(app: Flask, act: Act, here: Rows, *more: str) -> Result:
 @pytest.mark.parametrize("name", HELD)
 @pytest.mark.parametrize("what", ACTS)
 def test_on_the_pages_a_role_does_what_it_may_and_nothing_else(
-    app: Flask, browser_of: Of, what: str, name: str
+    rows: Rowed, app: Flask, browser_of: Of, what: str, name: str
 ) -> None:
     act = ACTS[what]
     here = rows(app, act.scene)
@@ -218,7 +225,7 @@ def test_on_the_pages_a_role_does_what_it_may_and_nothing_else(
 @pytest.mark.parametrize("name", HELD)
 @pytest.mark.parametrize("what", ACTS)
 def test_at_the_command_line_a_person_named_by_as_may_what_they_may_on_the_pages(
-    app: Flask, what: str, name: str, monkeypatch: pytest.MonkeyPatch
+    rows: Rowed, app: Flask, what: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: "gretel")
     act = ACTS[what]
@@ -242,7 +249,7 @@ def test_at_the_command_line_a_person_named_by_as_may_what_they_may_on_the_pages
 
 @pytest.mark.parametrize("what", ACTS)
 def test_the_console_itself_may_everything_and_is_named(
-    app: Flask, what: str, monkeypatch: pytest.MonkeyPatch
+    rows: Rowed, app: Flask, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: "gretel")
     act = ACTS[what]
@@ -251,7 +258,7 @@ def test_the_console_itself_may_everything_and_is_named(
     assert newest(app, act.verb) == (None, "gretel")
 
 
-def test_nobody_acts_as_somebody_who_may_not_sign_in(app: Flask) -> None:
+def test_nobody_acts_as_somebody_who_may_not_sign_in(rows: Rowed, app: Flask) -> None:
     from pwserver.services import users
 
     here = rows(app, "out_of_sync")
