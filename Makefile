@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
+SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
 SLOW := not engine and not sshd and not browser and not sweep and not directory and not postgres
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-quick lint develop lock clean sweep leaks scripts shots story bench packages
+.PHONY: help demo run test prove test-quick lint develop lock clean sweep leaks scripts shots story bench packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,12 +19,15 @@ demo: ## everything with a simulated network and demo data, in instance-demo; Ct
 run: ## everything without demo data, in instance
 	@exec $(PYTHON) app.py
 
-test: packages develop ## lint, then the whole test suite (as root it installs what the tests need)
-	@$(MAKE) --no-print-directory lint
-	@$(PYTEST) -n 2 --dist loadgroup -rs --durations=20
+test: packages develop ## lint and every test, in under ten minutes (as root it installs what the tests need)
+	@PWSERVER_TEST_LINT=1 $(PYTEST) $(SIDE_BY_SIDE) -rs
+
+prove: packages develop ## every test at full depth, every old fault put back, second opinions; PART=… runs one of them
+	@.ci/packages prove
+	@$(VENV)/python -m tests.prove $(PART)
 
 test-quick: develop ## the tests that start no server, engine or browser, for the inner loop
-	@$(PYTEST) -n 2 --dist loadgroup -m "$(SLOW)"
+	@$(PYTEST) $(SIDE_BY_SIDE) -m "$(SLOW)"
 
 lint: develop ## import-linter, ruff, mypy, djlint
 	@$(VENV)/lint-imports --no-logo

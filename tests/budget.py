@@ -49,8 +49,15 @@ class Durations:
 
     def __init__(self) -> None:
         self.taken: dict[str, tuple[float, float]] = {}
+        self.skipped: set[str] = set()
+        self.mutants: dict[str, bool] = {}
+        """Test of a mutant that is patched in process → whether it was caught."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped:
+            self.skipped.add(report.nodeid)
+        elif "mutant" in report.keywords:
+            self.mutants[report.nodeid] = self.mutants.get(report.nodeid, True) and report.passed
         told = dict(report.user_properties)
         if report.when == "teardown" and "cpu" in told:
             self.taken[report.nodeid] = (float(told["cpu"]), float(told["wall"]))  # type: ignore[arg-type]
@@ -62,6 +69,9 @@ class Durations:
         told = {
             "tests": len(self.taken),
             "cpu": round(sum(cpu for cpu, _ in self.taken.values()), 1),
+            "skipped": len(self.skipped),
+            "mutants": len(self.mutants),
+            "caught": sum(self.mutants.values()),
             "folders": self._sums(lambda test: test.partition("::")[0].rpartition("/")[0]),
             "files": self._sums(lambda test: test.partition("::")[0]),
             "dearest": [{"test": test, "cpu": cpu, "wall": wall} for test, (cpu, wall) in dearest],

@@ -27,12 +27,13 @@ from pwserver.extensions import db, limiter
 from pwserver.models import Entry, Membership, SyncAgent, Vault
 from pwserver.services import agents, entries, keys, users, vaults
 from pwserver.services.transaction import write
-from tests import budget, dialects, postgres
+from tests import budget, dialects, lint, postgres
 from tests.budget import cpu_budget  # noqa: F401  a fixture that is imported
 from tests.depth import deep
 from tests.engine import set_aside
-from tests.routes import compile_once  # noqa: F401  a fixture that is imported
 from tests.invariants import applications_used, violations, violations_left_in
+from tests.order import LongestFirst
+from tests.routes import compile_once  # noqa: F401  a fixture that is imported
 
 MASTER = base64.b64encode(bytes(range(32))).decode()
 NAMES = {"ada": "Ada Adler", "olivia": "Olivia Ortiz", "eddie": "Eddie Evans", "vera": "Vera Voss", "nora": "Nora Nash"}
@@ -58,6 +59,8 @@ WATCH = pytest.StashKey[dialects.Watch]()
 def pytest_configure(config: pytest.Config) -> None:
     set_aside()
     budget.register(config)
+    lint.register(config)
+    config.pluginmanager.register(LongestFirst(), "longest first")
     config.stash[WATCH] = dialects.register(config)
 
 

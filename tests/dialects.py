@@ -144,7 +144,7 @@ class Verdict:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for place in self.left:
-            terminalreporter.write_line(f"{place}: only PostgreSQL runs this line, and no test on PostgreSQL did", red=True)
+            terminalreporter.write_line(f"{place}: only PostgreSQL runs this line, and no test there ran it", red=True)
 
 
 def _is_whole(config: pytest.Config) -> bool:
