@@ -67,7 +67,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.budget(deep(40, 200), "plays many games of the whole machine")
+@pytest.mark.budget(deep(60, 300), "plays many games of the whole machine")
 @pytest.mark.parametrize("number", SEEDS)
 def test_whatever_happens_no_password_is_lost_no_green_lies_no_account_is_locked(number: int) -> None:
     random_play(number, -(-GAMES // len(SEEDS)), Checked)
