@@ -6,7 +6,7 @@ SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
 SLOW := not engine and not sshd and not browser and not sweep and not directory and not postgres
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test prove test-quick lint develop lock clean sweep leaks scripts shots story bench packages
+.PHONY: help demo run test prove test-quick lint develop lock clean sweep leaks scripts facts shots story bench packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ leaks: develop ## secrets travel everything, and are looked for everywhere; prin
 
 scripts: develop ## every script in a PowerShell engine (PWSERVER_LAB_POWERSHELL or pwsh); prints one JSON object
 	@$(VENV)/python -m tests.scripts.report
+
+facts: develop ## the facts about Windows that the code rests on, and what each stands on; prints one JSON object
+	@$(VENV)/python -m tests.facts
 
 story: develop ## the whole story in Chromium, from signing in to a stale service; prints one JSON object
 	@$(VENV)/python -m tests.story
