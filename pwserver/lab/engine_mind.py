@@ -79,16 +79,26 @@ def known() -> dict[str, str]:
 
 
 def run(
-    network: Model, machine: str, as_user: str, script_text: str, request: bytes, *, before: str = ""
+    network: Model,
+    machine: str,
+    as_user: str,
+    script_text: str,
+    request: bytes,
+    *,
+    before: str = "",
+    emit: Callable[[bytes], None] | None = None,
 ) -> tuple[bytes, int]:
     """Runs a shipped script on ``machine`` as ``as_user``: what it wrote on standard output, and its exit status.
 
-    ``before`` is PowerShell put between the doubles and the script; tests use it to look inside. Raises
-    :class:`ForeignScript` and :class:`NoEngine`.
+    ``before`` is PowerShell put between the doubles and the script; tests use it to look inside. ``emit`` gets standard
+    output piece by piece while the script runs; then nothing of it is returned. Raises :class:`ForeignScript` and
+    :class:`NoEngine`.
     """
     case = Case(network, machine, as_user, script_text, request)
     with _Answering([case]) as path:
         text = (DOUBLES / "windows.ps1").read_text() + before + script_text
+        if emit is not None:
+            return b"", _stream(path, text, request, emit)
         done = _start(path, text, request)
     return done.stdout, done.returncode
 
@@ -105,18 +115,45 @@ def run_many(cases: Sequence[Case]) -> list[bytes]:
 
 
 def _start(path: str, text: str, request: bytes) -> subprocess.CompletedProcess[bytes]:
-    program = engine()
-    if program is None:
-        raise NoEngine("Set PWSERVER_LAB_POWERSHELL to a PowerShell engine, or install pwsh.")
-    places = {"PSRV_LAB_DOUBLES": str(DOUBLES), "LD_LIBRARY_PATH": str(libraries())}
+    command, environment = _engine(path)
     return subprocess.run(  # noqa: S603  the engine is named by whoever runs the lab
-        [program, *scripts.command_line()[1]],
+        command,
         input=scripts.stdin_lines(text, request),
         capture_output=True,
-        env=os.environ | places | {"PSRV_LAB_SOCKET": path},
+        env=environment,
         timeout=LIMIT_S,
         check=False,
     )
+
+
+def _stream(path: str, text: str, request: bytes, emit: Callable[[bytes], None]) -> int:
+    """Exit status of the engine. Each piece of its standard output is emitted as soon as it is there."""
+    command, environment = _engine(path)
+    with subprocess.Popen(  # noqa: S603  the engine is named by whoever runs the lab
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        limit = threading.Timer(LIMIT_S, process.kill)
+        limit.start()
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with contextlib.suppress(BrokenPipeError):  # it ended before it read everything
+                process.stdin.write(scripts.stdin_lines(text, request))
+                process.stdin.close()
+            while piece := os.read(process.stdout.fileno(), 65536):
+                emit(piece)
+            return process.wait()
+        finally:
+            limit.cancel()
+
+
+def _engine(path: str) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment of an engine whose doubles ask at the socket ``path``. Raises NoEngine."""
+    program = engine()
+    if program is None:
+        raise NoEngine("Set PWSERVER_LAB_POWERSHELL to a PowerShell engine, or install pwsh.")
+    places = {"PSRV_LAB_DOUBLES": str(DOUBLES), "LD_LIBRARY_PATH": str(libraries()), "PSRV_LAB_SOCKET": path}
+    return [program, *scripts.command_line()[1]], os.environ | places
 
 
 @cache

@@ -25,12 +25,25 @@ class Stop(Exception):
     """The operation ends here, with a word of the contract and a code."""
 
 
-def run(network: Network, machine: str, as_user: str, op: str, request: dict[str, Any]) -> dict[str, Any]:
+def silent(out: bytes) -> None:
+    """Emit nothing: nobody receives what is written before the answer."""
+
+
+def run(
+    network: Network,
+    machine: str,
+    as_user: str,
+    op: str,
+    request: dict[str, Any],
+    *,
+    emit: Callable[[bytes], None] = silent,
+) -> dict[str, Any]:
     """Runs ``op`` on ``machine`` in a session of ``as_user`` and returns the answer as the contract declares it.
 
-    ``request`` is the decoded second line of standard input. Never raises for anything a target can do.
+    ``request`` is the decoded second line of standard input. ``emit`` writes to standard output before the answer.
+    Never raises for anything a target can do.
     """
-    return Mind(network, machine, as_user, op, request).run()
+    return Mind(network, machine, as_user, op, request, emit).run()
 
 
 def later(request: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -41,8 +54,17 @@ def later(request: dict[str, Any], seconds: float) -> dict[str, Any]:
 class Mind:
     """One run: the answer as it grows, and what every operation uses."""
 
-    def __init__(self, network: Network, machine: str, as_user: str, op: str, request: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        machine: str,
+        as_user: str,
+        op: str,
+        request: dict[str, Any],
+        emit: Callable[[bytes], None] = silent,
+    ) -> None:
         self.network, self.machine, self.as_user, self.request = network, machine, as_user, request
+        self.emit = emit
         self.started = time.monotonic()
         self.params: dict[str, Any] = {}
         self.secrets: dict[str, str] = {}

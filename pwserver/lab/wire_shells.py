@@ -52,32 +52,53 @@ TOO_LONG = b"The command line is too long.\r\n"
 CONSTRAINED = b'{"psrv":"language_mode"}'
 NO_INPUT = b'{"psrv":"no_input"}'
 
-Mind = Callable[[Network, str, str, str, str, bytes], tuple[bytes, int]]
-"""(network, machine, as_user, op, script, request) → standard output and exit status."""
+Emit = Callable[[bytes], None]
+"""Writes a piece of standard output while the script still runs."""
+Mind = Callable[[Network, str, str, str, str, bytes, Emit], tuple[bytes, int]]
+"""(network, machine, as_user, op, script, request, emit) → the rest of standard output, and the exit status."""
 
 
 class Cut(Exception):
     """The line to the client breaks here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    out: bytes = b""
-    err: bytes = b""
-    status: int = 0
-
-
-@dataclass(slots=True)
 class Command:
-    """A started command. ``output`` is there as soon as ``done`` is set."""
+    """A started command, its input, and what it wrote so far. Threads write and read its output at the same time."""
 
-    id: str = field(default_factory=new_id)
-    stdin: bytearray = field(default_factory=bytearray)
-    closed: bool = False
-    done: threading.Event = field(default_factory=threading.Event)
-    output: Output = field(default_factory=Output)
-    told: int = 0
-    """Bytes of standard output that were received already."""
+    def __init__(self) -> None:
+        self.id = new_id()
+        self.stdin = bytearray()
+        self.closed = False
+        self._changed = threading.Condition()
+        self._out, self._err = bytearray(), b""
+        self._status: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self._status is not None
+
+    def write(self, out: bytes) -> None:
+        """Append to standard output. What was written earlier may have been received already."""
+        with self._changed:
+            self._out += out
+            self._changed.notify_all()
+
+    def end(self, status: int, out: bytes = b"", err: bytes = b"") -> None:
+        """End the command, with the last it writes."""
+        with self._changed:
+            self._out += out
+            self._err, self._status = err, status
+            self._changed.notify_all()
+
+    def receive(self, seconds: float) -> tuple[bytes, bytes, int | None] | None:
+        """Standard output, standard error and exit status (None: it goes on). Wait ``seconds`` for there to be any of
+        it; None when there is nothing."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._out or self.ended, seconds):
+                return None
+            out = bytes(self._out[:ENVELOPE])
+            del self._out[:ENVELOPE]
+            return (out, b"", None) if self._out or not self.ended else (out, self._err, self._status)
 
 
 @dataclass(slots=True)
@@ -90,11 +111,13 @@ class Shell:
     operations: int = 0
 
 
-def think(network: Network, machine: str, as_user: str, op: str, script: str, request: bytes) -> tuple[bytes, int]:
+def think(
+    network: Network, machine: str, as_user: str, op: str, script: str, request: bytes, emit: Emit
+) -> tuple[bytes, int]:
     """The mind of the lab: the script itself when an engine is named, else the Python one."""
     if os.environ.get("PWSERVER_LAB_POWERSHELL"):
-        return engine_mind.run(cast(engine_mind.Model, network), machine, as_user, script, request)
-    answer = python_mind.run(network, machine, as_user, op, json.loads(request))
+        return engine_mind.run(cast(engine_mind.Model, network), machine, as_user, script, request, emit=emit)
+    answer = python_mind.run(network, machine, as_user, op, json.loads(request), emit=emit)
     return json.dumps(answer).encode(), 0
 
 
@@ -152,15 +175,15 @@ class ShellService:
         command = Command()
         shell.commands[command.id] = command
         if len(asked.command) > MAX_LINE:
-            self._end(command, Output(err=TOO_LONG, status=1))
+            command.end(1, err=TOO_LONG)
         elif asked.command != _our_line():
-            self._end(command, Output(err=BLOCKED, status=1))
+            command.end(1, err=BLOCKED)
         told = f"<rsp:CommandResponse><rsp:CommandId>{command.id}</rsp:CommandId></rsp:CommandResponse>"
         return f"{SHELL}/CommandResponse", told
 
     def send(self, user: str, asked: Request) -> tuple[str, str]:
         command = self._command(self._shell(user, asked), asked)
-        if not command.closed and not command.done.is_set():
+        if not command.closed and not command.ended:
             command.stdin += asked.data
             command.closed = asked.end
             if asked.end:
@@ -169,24 +192,22 @@ class ShellService:
 
     def receive(self, user: str, asked: Request) -> tuple[str, str]:
         command = self._command(self._shell(user, asked), asked)
-        if not command.done.wait(asked.timeout_s):
+        received = command.receive(asked.timeout_s)
+        if received is None:
             raise Fault(
                 TIMED_OUT,
                 "w:TimedOut",
                 "The WS-Management service cannot complete the operation within the time given in OperationTimeout.",
                 "s:Receiver",
             )
-        output, key, begin = command.output, command.id, command.told
-        command.told = begin + ENVELOPE
-        told = stream("stdout", key, output.out[begin : command.told])
-        if command.told < len(output.out):
-            state = f'<rsp:CommandState CommandId="{key}" State="{SHELL}/CommandState/Running"></rsp:CommandState>'
+        out, err, status = received
+        told = stream("stdout", command.id, out) if out else ""
+        if status is None:
+            state = _state(command, "Running")
         else:
-            told += stream("stderr", key, output.err)
-            state = (
-                f'<rsp:CommandState CommandId="{key}" State="{SHELL}/CommandState/Done">'
-                f"<rsp:ExitCode>{output.status}</rsp:ExitCode></rsp:CommandState>"
-            )
+            told += stream("stderr", command.id, err) if err else ""
+            told += stream("stdout", command.id, end=True) + stream("stderr", command.id, end=True)
+            state = _state(command, "Done", f"<rsp:ExitCode>{status}</rsp:ExitCode>")
         return f"{SHELL}/ReceiveResponse", f"<rsp:ReceiveResponse>{told}{state}</rsp:ReceiveResponse>"
 
     def signal(self, user: str, asked: Request) -> tuple[str, str]:
@@ -218,10 +239,6 @@ class ShellService:
             raise Fault(NO_SUCH_SHELL, "w:InvalidSelectors", "There is no command of this identifier.")
         return command
 
-    def _end(self, command: Command, output: Output) -> None:
-        command.output = output
-        command.done.set()
-
     def _execute(self, user: str, command: Command) -> None:
         """What powershell.exe does once its input is complete, and what the machine's faults do to it."""
         lines = bytes(command.stdin).split(b"\r\n")
@@ -229,18 +246,18 @@ class ShellService:
         try:
             script, request = (base64.b64decode(line, validate=True) for line in lines[:2])
         except (ValueError, binascii.Error):
-            return self._end(command, Output(out=NO_INPUT, status=90))
+            return command.end(90, NO_INPUT)
         op = engine_mind.known().get(scripts.digest(script.decode("utf-8", "replace")))
         if op is None:
-            return self._end(command, Output(out=CONSTRAINED, status=91))
+            return command.end(91, CONSTRAINED)
 
         def work(asked: bytes) -> None:
             try:
-                out, status = self._mind(self._network, self._machine, user, op, script.decode(), asked)
-                self._end(command, Output(out=out, status=status))
+                out, status = self._mind(self._network, self._machine, user, op, script.decode(), asked, command.write)
+                command.end(status, out)
             except Exception as error:  # a bug of the lab; it must not look like a machine that never answers
                 log.error("lab bug: %s in %s on %s", type(error).__name__, op, self._machine)
-                self._end(command, Output(err=b"The lab met a bug of its own.\r\n", status=1))
+                command.end(1, err=b"The lab met a bug of its own.\r\n")
 
         fault = self._network.fault(self._machine)
         if OPERATIONS[op].writes and fault.late_s is not None:
@@ -269,6 +286,11 @@ _HANDLERS: dict[str, Callable[[ShellService, str, Request], tuple[str, str]]] = 
 def _our_line() -> str:
     program, arguments = scripts.command_line()
     return " ".join((program, *arguments))
+
+
+def _state(command: Command, word: str, rest: str = "") -> str:
+    state = f"{SHELL}/CommandState/{word}"
+    return f'<rsp:CommandState CommandId="{command.id}" State="{state}">{rest}</rsp:CommandState>'
 
 
 def _quota(code: int, limit: str) -> Fault:

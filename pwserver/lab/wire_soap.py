@@ -138,9 +138,10 @@ def identify() -> bytes:
     ).encode()
 
 
-def stream(name: str, command_id: str, data: bytes) -> str:
-    text = base64.b64encode(data).decode()
-    return f'<rsp:Stream Name="{name}" CommandId="{command_id}">{text}</rsp:Stream>'
+def stream(name: str, command_id: str, data: bytes = b"", *, end: bool = False) -> str:
+    """A piece of an output stream, or its end."""
+    text, mark = base64.b64encode(data).decode(), ' End="true"' if end else ""
+    return f'<rsp:Stream Name="{name}" CommandId="{command_id}"{mark}>{text}</rsp:Stream>'
 
 
 def new_id() -> str:

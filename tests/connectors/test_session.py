@@ -87,8 +87,8 @@ def test_any_legal_value_arrives_byte_for_byte(lab: Lab, text: str) -> None:
         return
     arrived = []
 
-    def remember(network: Any, machine: str, as_user: str, op: str, script: str, request: bytes) -> tuple[bytes, int]:
-        arrived.append(json.loads(request)["secrets"]["value"])
+    def remember(*asked: Any) -> tuple[bytes, int]:
+        arrived.append(json.loads(asked[5])["secrets"]["value"])
         return b"", 1
 
     session = lab.session() if not lab.sessions else lab.sessions[0]
