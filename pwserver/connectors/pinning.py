@@ -1,9 +1,10 @@
-"""One TLS connection to one agent: pinned, with a hard deadline, and never silently made anew.
+"""One TLS connection to one agent: pinned, with a hard deadline, and never silently reconnected.
 
-pywinrm goes through requests and urllib3, which would look up proxies, reconnect by themselves and send a body again on
-the new connection. A :class:`Line` takes that out of their hands. It opens once; it knows how far it got (was the login
-sent, was the payload handed over), because what a failure means depends on exactly that; and every wait for the network
-ends at its deadline, however slowly the other side trickles.
+pywinrm goes through requests and urllib3, which would look up proxies, reconnect automatically and send a body again on
+the new connection. A :class:`Line` takes that out of their hands. It opens once, and once more only while nothing that
+proves the login's password has gone out; it keeps how far it got (was the login sent, was the payload handed over),
+because what a failure means depends on exactly that; and every wait for the network ends at its deadline, however
+slowly the other side trickles.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from urllib3.connection import HTTPSConnection
 from urllib3.response import HTTPResponse
 
 Addresses = list[tuple[int, tuple[Any, ...]]]
+OPENINGS = 2
+"""Connections that one line may make: the second one only before the login's proof went out."""
 
 
 class LineError(Exception):
@@ -51,7 +54,7 @@ class OtherCertificate(LineError):
 
 
 class Dropped(LineError):
-    """The connection was closed between two requests."""
+    """The connection was closed between two requests, and may not be opened again."""
 
 
 class Line:
@@ -62,7 +65,12 @@ class Line:
         self.pin = None if pin is None else pin.replace(":", "").lower()
         self.connect_s = connect_s
         self.deadline = time.monotonic() + connect_s
-        self.opened = False
+        self.certificate = b""
+        """The certificate of the connection that is open, as DER."""
+        self.offers: tuple[str, ...] = ()
+        """The schemes of a 401 that held no challenge."""
+        self._openings, self._may_open = 0, True
+        self._proof_sent = False
         self.login_open = False
         """The login was sent and nothing has come back for it yet."""
         self.login_refused = False
@@ -81,11 +89,22 @@ class Line:
         """Seconds until the deadline; negative after it."""
         return self.deadline - time.monotonic()
 
+    @property
+    def may_start_over(self) -> bool:
+        """Whether one more connection may be made: nothing that proves the password went out on the first."""
+        return not self._proof_sent and self._openings < OPENINGS
+
+    def start_over(self) -> None:
+        """Allow one more :meth:`open`. The caller has asked :attr:`may_start_over`."""
+        assert self.may_start_over
+        self._may_open = True
+
     def open(self) -> ssl.SSLSocket:
-        """Name, connection, TLS, pin. Raises :class:`LineError`; the second call always does."""
-        if self.opened:
-            raise Dropped
-        self.opened = True
+        """Resolve, connect, TLS, compare the pin. Raise :class:`LineError`, also when nobody allowed this opening."""
+        if not self._may_open:
+            raise Dropped("the connection was closed")
+        self._may_open = False
+        self._openings += 1
         plain = self._dial(resolve(self.host, self.port, min(self.connect_s, self.left())))
         try:
             plain.settimeout(max(0.01, min(self.connect_s, self.left())))
@@ -93,13 +112,18 @@ class Line:
         except OSError as error:
             plain.close()
             raise NoAnswer(f"TLS: {type(error).__name__}") from None
-        seen = hashlib.sha256(secured.getpeercert(True) or b"").hexdigest()
+        self.certificate = secured.getpeercert(True) or b""
+        seen = hashlib.sha256(self.certificate).hexdigest()
         if self.pin is not None and not hmac.compare_digest(seen.encode(), self.pin.encode()):
             secured.close()
             raise OtherCertificate(seen)
         assert isinstance(secured, _TimedSocket)
         secured.line = self
         return secured
+
+    def begin_proof(self) -> None:
+        """The next bytes prove the login's password: from here on this line makes no other connection."""
+        self._proof_sent = self.login_open = True
 
     def _dial(self, addresses: Addresses) -> socket.socket:
         problem = "no time left"
@@ -155,7 +179,7 @@ class _Connection(HTTPSConnection):
 
     def putheader(self, header: str, *values: str) -> None:  # type: ignore[override]  # as urllib3 itself
         if header.lower() == "authorization" and _is_login(values[0]):
-            self._line.login_open = True
+            self._line.begin_proof()
         super().putheader(header, *values)
 
     def endheaders(self, *args: Any, **options: Any) -> None:
@@ -208,8 +232,8 @@ def guard(session: requests.Session, line: Line) -> None:
 def fingerprint(host: str, port: int, timeout: float) -> str:
     """SHA-256 (hex) of the certificate shown there: a handshake, no request. Raises :class:`LineError`."""
     line = Line(host, port, None, connect_s=timeout)
-    with line.open() as secured:
-        return hashlib.sha256(secured.getpeercert(True) or b"").hexdigest()
+    with line.open():
+        return hashlib.sha256(line.certificate).hexdigest()
 
 
 def ascii_host(host: str) -> str:

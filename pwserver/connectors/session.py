@@ -5,7 +5,8 @@ What went wrong is told by how far the line got, never by an error's words:
 * before the payload's last bytes went out, nothing can have happened: *unreachable*;
 * after them, a broken line or our own deadline is *unknown* for an operation that writes, and *unreachable* for one
   that cannot (its reservation stays);
-* a 401 ends the session for good: nothing is sent on it any more, by any later call.
+* a 401 ends the session for good: nothing is sent on it any more, by any later call. It does not say why: WinRM
+  answers so to a wrong password and to a dozen states of the account, the machine and the domain.
 
 A payload is never sent a second time. No frame of a raised exception holds the payload or the login.
 
@@ -28,7 +29,7 @@ from winrm.exceptions import InvalidCredentialsError, WinRMOperationTimeoutError
 from winrm.protocol import Protocol
 from winrm.transport import Transport
 
-from pwserver.connectors import contract, pinning, scripts
+from pwserver.connectors import contract, ntlm, pinning, scripts
 from pwserver.connectors.base import MAX_TEXT, Blocked, Call, ConnectorError, Credential, Key, Unknown, Unreachable
 from pwserver.core.scrub import scrub
 from pwserver.core.secrets import Secret
@@ -84,13 +85,15 @@ class _Payload:
 
 
 class _PinnedTransport(Transport):
-    """pywinrm builds its session anew whenever it likes; every one of them is guarded."""
+    """pywinrm builds a new session whenever it likes; each is guarded, and logs in our way."""
 
     line: pinning.Line
 
     def build_session(self) -> requests.Session:
         if self.session is None:
-            pinning.guard(super().build_session(), self.line)
+            session = super().build_session()
+            pinning.guard(session, self.line)
+            session.auth = ntlm.Login(self.line, self.username or "", self.password or "")
         assert self.session is not None
         return self.session
 
@@ -125,13 +128,25 @@ class _Shell:
         self.shell_id = ""
 
     def open(self) -> None:
-        idle = f"PT{self.timing.idle_s}S"
-        self.shell_id = self._ask(lambda p: p.open_shell(codepage=UTF8, noprofile=True, idle_timeout=idle))
-        # The connection is logged in and is never made anew: from here on nothing needs the password.
+        """Log in and open the shell. A connection that was closed before the login's proof went out is made once more:
+        that cost no try, and nothing was sent."""
+        try:
+            self.shell_id = self._log_in()
+        except (requests.ConnectionError, pinning.Dropped):
+            if not self.line.may_start_over:
+                raise
+            self.line.start_over()
+            self.shell_id = self._log_in()
+        # The connection is logged in and no other is made: from here on nothing needs the password.
         transport = self._protocol.transport
         transport.password = None
         assert transport.session is not None
         transport.session.auth = None
+
+    def _log_in(self) -> str:
+        """The new shell's id: its request follows the login on the same connection."""
+        idle = f"PT{self.timing.idle_s}S"
+        return self._ask(lambda p: p.open_shell(codepage=UTF8, noprofile=True, idle_timeout=idle))
 
     def start(self) -> str:
         self.line.handed_over = False
@@ -357,9 +372,14 @@ class AgentSession:
         """What an error out of pywinrm means, by how far the line got."""
         line = shell.line
         if line.login_refused or isinstance(error, InvalidCredentialsError):
-            self._dead = ("login_refused", "")
-            # Without NTLM's proof sent, nothing was tried: another method was asked for, or a second login.
-            return Blocked("login_refused", code="401", spent={Key.LOGIN} if line.login_refused else ())
+            # Without NTLM's proof sent, nothing was tried: no challenge came, or a second login was asked for.
+            reason = "login_not_accepted" if line.login_refused or shell.shell_id else "no_ntlm"
+            text = "" if reason != "no_ntlm" or not line.offers else f"It offers {', '.join(line.offers)}."[:MAX_TEXT]
+            self._dead = (reason, text)
+            if line.handed_over:  # the script may have run: what it did is looked at, not assumed
+                kind = Unknown if writes else Unreachable
+                return kind("connection_lost", code="401", spent=costs)
+            return Blocked(reason, code="401", text=text, spent={Key.LOGIN} if line.login_refused else ())
         if isinstance(error, pinning.OtherCertificate):
             self._dead = ("pin_changed", error.seen)
             return Blocked("pin_changed", text=error.seen)

@@ -211,6 +211,19 @@ REASONS: Mapping[str, Reason] = {
     "login_refused": Reason(
         "{machine} refused our login {login}. It was sent once and is not sent again by itself.", _LOGIN_STAYS, "agent"
     ),
+    "login_not_accepted": Reason(
+        "{machine} did not let our login {login} in and gave no reason. It may be a wrong password; an account that is "
+        "locked, expired, disabled or denied network logon; no domain controller within reach; NTLM restricted; or a "
+        "reduced token (LocalAccountTokenFilterPolicy). We sent it once and will not send it again automatically.",
+        "Find the cause in the machine's Security log (event 4625), repair it, then test the login. Whatever waits for "
+        "it then continues automatically.",
+        "agent",
+    ),
+    "no_ntlm": Reason(
+        "{machine} does not take NTLM logins, so our login {login} was not sent.",
+        "Allow Negotiate in the machine's WinRM service, and incoming NTLM in its policy, then Retest Sync.",
+        "agent",
+    ),
     "linked_refused": Reason(
         "{machine} refused our linked credential {login}. It was sent once and is not sent again by itself.",
         "Repair the linked credential. Whatever waits for it then goes on by itself.",
@@ -222,7 +235,7 @@ REASONS: Mapping[str, Reason] = {
         "approve",
     ),
     "waiting_for_login": Reason(
-        "Waiting: our login {login} was refused, so nothing was sent to {machine}.", _LOGIN_STAYS, "agent"
+        "Waiting: our login {login} was not let in, so nothing was sent to {machine}.", _LOGIN_STAYS, "agent"
     ),
     "no_login": Reason(
         "The sync agent has no login to work with. Nothing was sent.", "Give the agent a login.", "agent"

@@ -229,6 +229,8 @@ _NEXT = {
     "unreachable": "It may be off, or its firewall lets nobody in.",
     "no_answer": "It may be off, or its firewall lets nobody in.",
     "login_refused": "Repair the login, then test again.",
+    "login_not_accepted": "Event 4625 in its Security log gives a code. Repair the cause, then test again.",
+    "no_ntlm": "Allow Negotiate in its WinRM service, and incoming NTLM in its policy, then test again.",
     "linked_refused": "Repair it, then test again.",
     "linked_state": "Put that account right in the domain, then test again.",
     "wrong_domain": "Correct the addresses or the domain.",

@@ -95,7 +95,7 @@ def test_testing_an_agent_logs_on_once(console: Console, lab: LabHere) -> None:
     assert set(told) == AGENT | {"answer", "reason", "code"}
     console("lab", "fault", "LAB-01", "refuse-login")
     code, told = console.json("agent", "test", "LAB-01")
-    assert (code, told["health"], told["reason"]) == (1, "blocked", "login_refused")
+    assert (code, told["health"], told["reason"]) == (1, "blocked", "login_not_accepted")
     assert console("agent", "list").exit_code == 1
     assert console("agent", "test", "This server").exit_code == 1
 

@@ -65,7 +65,10 @@ def test_whatever_the_table_of_codes_can_say_has_words():
 
 
 def test_our_own_refused_login_is_never_worded_as_the_targets_password():
-    for code in ("login_refused", "linked_refused", "waiting_for_login", "override_refused", "not_admin"):
+    for code in (
+        "login_refused", "login_not_accepted", "no_ntlm", "linked_refused", "waiting_for_login", "override_refused",
+        "not_admin",
+    ):
         assert "{account}" not in REASONS[code].words
 
 

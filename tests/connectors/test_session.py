@@ -104,7 +104,7 @@ def test_one_login_and_one_shell_serve_a_whole_run(lab: Lab) -> None:
         ask(session, "identity")
     session.close()
     assert [what for what, _ in lab.saw()] == (
-        ["no login", "challenge", "Create"] + ["Command", "Send", "Receive", "Signal"] * 3 + ["Delete"]
+        ["challenge", "Create"] + ["Command", "Send", "Receive", "Signal"] * 3 + ["Delete"]
     )
     assert sum(lab.network.machine("LAB-01").ntlm.values()) == 1
     assert lab.wire.shells["LAB-01"].open_shells() == 0

@@ -1,4 +1,7 @@
-"""The certificate is right and what answers behind it is not what it should be."""
+"""The certificate is right and what answers behind it is not what it should be.
+
+The client's first request is NTLM's first message without a body. A stranger that lets it in gives a challenge first.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import pytest
 from pwserver.connectors.base import Blocked, ConnectorError, Key, Unknown, Unreachable
 from pwserver.core.secrets import Secret
 from pwserver.lab import wire_soap
+from pwserver.lab.wire_ntlm import Acceptor
 from tests.lab_wire.kit import Lab, ask, call, reset
 
 NEW = Secret("Correct-Horse-9")
@@ -57,6 +61,16 @@ def stranger(lab: Lab) -> Iterator[Stranger]:
         server.server_close()
 
 
+def first_message(authorization: str) -> bool:
+    """Whether a request carries NTLM's first message, which proves nothing."""
+    return base64.b64decode(authorization.partition(" ")[2])[:12] == b"NTLMSSP\0\x01\0\0\0"
+
+
+def challenge(authorization: str) -> Reply:
+    token = Acceptor("LAB-01", b"", lambda user, domain: []).challenge(base64.b64decode(authorization.split()[1]))
+    return 401, {"WWW-Authenticate": "Negotiate " + base64.b64encode(token).decode()}, b""
+
+
 def failure(lab: Lab, port: int) -> ConnectorError:
     with pytest.raises(ConnectorError) as raised:
         reset(lab.session(port=port), NEW)
@@ -71,8 +85,8 @@ def test_a_server_that_wants_a_password_in_clear_gets_none(lab: Lab, stranger: S
         return 401, {"WWW-Authenticate": 'Basic realm="WSMAN"'}, b""
 
     error = failure(lab, stranger(basic))
-    assert (type(error), error.reason) == (Blocked, "login_refused")
-    assert offered == [""]
+    assert (type(error), error.reason, error.text) == (Blocked, "no_ntlm", "It offers Basic.")
+    assert [first_message(each) for each in offered] == [True]
     assert error.spent == frozenset(), "no login was sent, so no try of it was spent"
 
 
@@ -91,20 +105,21 @@ def test_a_page_is_no_shell(lab: Lab, stranger: Stranger, content: bytes) -> Non
 def test_a_challenge_that_is_none_is_not_answered(lab: Lab, stranger: Stranger) -> None:
     sent: list[str] = []
 
-    def challenge(authorization: str, body: bytes) -> Reply:
+    def rubbish(authorization: str, body: bytes) -> Reply:
         sent.append(authorization)
         return 401, {"WWW-Authenticate": "Negotiate " + base64.b64encode(b"rubbish").decode()}, b""
 
-    error = failure(lab, stranger(challenge))
-    assert error.answer != "unknown"
-    assert Key.TARGET not in error.spent
-    assert len(sent) == 2, "the question and the first message; the one that proves the password was not sent"
+    error = failure(lab, stranger(rubbish))
+    assert (type(error), error.spent) == (Unreachable, frozenset())
+    assert [first_message(each) for each in sent] == [True], "the one that proves the password was not sent"
 
 
 def answering(shell_until: str, then: Callable[[wire_soap.Request], Reply]) -> Callable[[str, bytes], Reply]:
-    """An agent without a login that behaves until the action ``shell_until`` is asked."""
+    """An agent that lets any login in and behaves until the action ``shell_until`` is asked."""
 
     def reply(authorization: str, body: bytes) -> Reply:
+        if not body:
+            return challenge(authorization)
         asked = wire_soap.parse(body)
         if asked.action == shell_until:
             return then(asked)
@@ -136,24 +151,34 @@ def test_every_quota_is_known(lab: Lab, stranger: Stranger, code: int) -> None:
     assert (type(error), error.reason, error.code) == (Unreachable, "out_of_shells", str(code))
 
 
-def test_a_401_in_the_middle_ends_the_session(lab: Lab, stranger: Stranger) -> None:
-    """The connection was logged in; whoever asks for the password again does not get it."""
+@pytest.mark.parametrize(
+    ("action", "kind", "requests"), [("Command", Blocked, 3), ("Send", Unknown, 4), ("Receive", Unknown, 5)]
+)
+def test_a_401_in_the_middle_ends_the_session(
+    lab: Lab, stranger: Stranger, action: str, kind: type[ConnectorError], requests: int
+) -> None:
+    """The connection was logged in; a second request for the password gets none. After the payload was handed over
+    the 401 does not say that nothing was done."""
     offered: list[str] = []
 
     def again(asked: wire_soap.Request) -> Reply:
         return 401, {"WWW-Authenticate": "Negotiate"}, b""
 
-    inner = answering("Send", again)
+    inner = answering(action, again)
 
     def reply(authorization: str, body: bytes) -> Reply:
         offered.append(authorization)
         return inner(authorization, body)
 
     session = lab.session(port=stranger(reply))
-    for _ in range(2):
-        with pytest.raises(Blocked, match="login_refused"):
-            reset(session, NEW)
-    assert offered == [""] * 3
+    with pytest.raises(kind) as raised:
+        reset(session, NEW)
+    reason = "login_not_accepted" if kind is Blocked else "connection_lost"
+    assert (type(raised.value), raised.value.reason, raised.value.code) == (kind, reason, "401")
+    assert raised.value.spent == (frozenset() if kind is Blocked else {Key.TARGET})
+    with pytest.raises(Blocked, match="login_not_accepted"):
+        reset(session, NEW)
+    assert offered[2:] == [""] * (requests - 2), "the two of the login, and none after them"
 
 
 @pytest.mark.parametrize("status", [400, 503])
@@ -173,6 +198,8 @@ def test_a_send_that_was_held_back_too_long_is_waited_for_not_repeated(lab: Lab,
     inner = answering("Send", fault(wire_soap.TIMED_OUT))
 
     def reply(authorization: str, body: bytes) -> Reply:
+        if not body:
+            return inner(authorization, body)
         actions.append(wire_soap.parse(body).action)
         return inner(authorization, body) if actions[-1] != "Receive" else fault(995)(wire_soap.parse(body))
 

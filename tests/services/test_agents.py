@@ -255,7 +255,7 @@ def test_a_wrong_login_never_locks_the_account(ctx: Flask, cast: Cast, lab: Lab,
     agent = of_lab(cast, lab, "wrong-Login-99")
     assert check_agent(cast.ada, agent).answer == Answer.BLOCKED
     assert agent.health == Health.BLOCKED
-    assert "refused" in agent.health_text
+    assert "did not let our login" in agent.health_text
     assert "wrong-Login-99" not in agent.health_text
     assert lab.bad_logons("LAB-01") == 1
     check_agent(cast.ada, agent)

@@ -78,7 +78,7 @@ def test_agent_logins_of_one_account_share_its_tries_however_they_are_spelled(ct
     machines = ("LAB-02", "LAB-03", "LAB-04")
     pairs = zip(machines, SPELLINGS, strict=True)
     others = [registered(cast, lab, each, login, Secret("Not-the-right-1")) for each, login in pairs]
-    assert [check_agent(cast.ada, agent).reason for agent in others[:2]] == ["login_refused", "login_refused"]
+    assert [check_agent(cast.ada, agent).reason for agent in others[:2]] == ["login_not_accepted", "login_not_accepted"]
     with pytest.raises(Throttled):
         check_agent(cast.ada, others[2])
     wrong = sum(lab.bad_logons(each) for each in (*machines, "DC1"))

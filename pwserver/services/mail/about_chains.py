@@ -200,7 +200,7 @@ def _cause_facts(incident: Incident, chains: Sequence[SyncChain], user: AppUser)
         "mine": [_named(chain) for chain in mine[:LINES]],
         "more": max(0, len(mine) - LINES),
         "elsewhere": len(chains) - len(mine),
-        "reason": _sentence(reason("login_refused" if agent else "linked_refused").next),
+        "reason": _sentence(reason("login_not_accepted" if agent else "linked_refused").next),
     }
 
 

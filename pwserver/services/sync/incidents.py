@@ -23,7 +23,8 @@ from pwserver.sync.settle import GIVEN_UP
 
 Session = scoped_session[Any]
 
-LOGIN_REFUSED, LINKED_REFUSED, BEHIND_A_LOGIN = "login_refused", "linked_refused", "waiting_for_login"
+LOGIN_REFUSED = frozenset({"login_refused", "login_not_accepted"})
+LINKED_REFUSED, BEHIND_A_LOGIN = "linked_refused", "waiting_for_login"
 AGENT_SILENT = frozenset({"no_answer", "unreachable", "no_dns", "out_of_shells"})
 """Reasons of a link behind a Windows agent that speak of the agent itself: its machines are asked by it."""
 LEFT = "left"
@@ -146,7 +147,7 @@ def _login_of(session: Session, link: SyncLink, agent: SyncAgent) -> Cause | Non
     linked_id = link.linked_entry_id or agent.linked_entry_id
     by_agent = Cause("agent_id", agent.id)
     by_linked = Cause("credential_id", linked_id) if linked_id else None
-    if link.reason == LOGIN_REFUSED:
+    if link.reason in LOGIN_REFUSED:
         return by_agent
     if link.reason == LINKED_REFUSED:
         return by_linked

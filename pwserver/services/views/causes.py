@@ -93,7 +93,7 @@ def _given_up(causes: Collection[str]) -> set[str | None]:
 def _agent_task(cause: Cause, agent: SyncAgent, own: Waiting, given_up: bool, administrators: Sequence[str]) -> Task:
     name = agent.name
     if not cause.is_silent:
-        trouble, text = "refused our login", f"It was sent once. {reason('login_refused').next}"
+        trouble, text = "refused our login", f"It was sent once. {reason('login_not_accepted').next}"
     elif given_up:
         trouble, text = "does not answer", "Three days without an answer. Repair it, or point the passwords elsewhere."
     else:
