@@ -30,12 +30,15 @@ SEEN = 2000
 
 class Wire:
     """All listeners. ``interrupt(machine, action, moment)`` may cut a line "before" or "after" an action: rehearsals
-    and tests use it."""
+    and tests use it. A "challenge" and a "login" (before only) are actions, too."""
 
     def __init__(
         self, network: Network, folder: Path, host: str, ports: dict[str, int], mind: Mind, names: Iterable[str]
     ) -> None:
         self.network, self.seen = network, deque[Seen](maxlen=SEEN)
+        self.takes_unbound = False
+        """Whether a login without channel binding comes in: CbtHardeningLevel Relaxed, Windows' default. False is
+        stricter than most machines, so that a client of ours that sends none is found out."""
         self.interrupt: Callable[[str, str, str], bool] | None = None
         self.certificates = Certificates(folder / "wire")
         self.addresses: dict[str, dict[str, Any]] = {}

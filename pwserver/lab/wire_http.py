@@ -1,4 +1,7 @@
-"""One connection to one machine of the lab: TLS, HTTP, NTLM, then one message after the other."""
+"""One connection to one machine of the lab: TLS, HTTP, NTLM, then one message after the other.
+
+It closes as Windows does: every ``401`` that holds no challenge ends the connection, the first one included.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, NamedTuple
 
 from pwserver.lab import wire_soap
-from pwserver.lab.wire_ntlm import SEALED_TYPE, SIGNATURE, Acceptor, BadToken, read_sealed, write_sealed
+from pwserver.lab.wire_ntlm import SEALED_TYPE, Acceptor, BadToken, read_sealed, write_sealed
 from pwserver.lab.wire_shells import Cut
+from pwserver.lab.wire_spnego import Envelope
 
 if TYPE_CHECKING:
     from pwserver.lab.wire import Wire
@@ -23,6 +27,9 @@ HANDSHAKE_S = 10
 MAX_BODY = 512_000
 """MaxEnvelopeSizekb."""
 SOAP_TYPE = "application/soap+xml;charset=UTF-8"
+SERVER = "Microsoft-HTTPAPI/2.0"
+OFFERS = ("Negotiate", "Kerberos", 'Basic realm="WSMAN"', "CredSSP")
+"""What a machine offers on which everything is allowed; each in a header of its own."""
 
 
 class Seen(NamedTuple):
@@ -42,6 +49,7 @@ class Connection:
         self._socket = plain
         self._other = wire.network.fault(machine).certificate
         self.acceptor: Acceptor | None = None
+        self.envelope = Envelope()
         self.user = ""
 
     def serve(self) -> None:
@@ -71,7 +79,9 @@ class Connection:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server_version, sys_version = "Microsoft-HTTPAPI/2.0", ""
+    server_version, sys_version = SERVER, ""
+    login_end = b""
+    """SPNEGO's last token, for the answer to the request that has just logged in."""
 
     def __init__(self, secured: ssl.SSLSocket, connection: Connection) -> None:
         self.of = connection
@@ -113,37 +123,35 @@ class _Handler(BaseHTTPRequestHandler):
         return body if len(body) == int(size) else None
 
     def _logged_in(self) -> bool:
-        """Takes one step of NTLM; True when the request that carried it may go on."""
+        """Take one step of a login; True when the request that carried it may go on."""
         scheme, _, text = self.headers.get("Authorization", "").partition(" ")
         if scheme.lower() not in ("negotiate", "ntlm"):
             # Basic is off, as on every machine of ours: what it carries is not even looked at.
-            self._refuse("no login" if not scheme else f"refused {scheme.lower()}")
-            return False
+            return self._refuse("no login" if not scheme else f"refused {scheme.lower()}")
         try:
-            token = base64.b64decode(text, validate=True)
-            if not token.startswith(SIGNATURE):
-                raise BadToken
+            token = self.of.envelope.open(base64.b64decode(text, validate=True))
             if token[8:9] == b"\x01":
                 self.of.acceptor = self.of.new_acceptor()
-                self._refuse("challenge", self.of.acceptor.challenge(token), scheme)
+                self._challenge(scheme, self.of.envelope.challenge(self.of.acceptor.challenge(token)))
                 return False
             if self.of.acceptor is None:
                 raise BadToken
+            if self.of.wire.cut(self.of.machine, "login", "before"):
+                self._hang_up("login")
+                return False
             claim = self.of.acceptor.authenticate(token)
+            self.login_end = self.of.envelope.end(self.of.acceptor) if claim.proved else b""
         except (BadToken, binascii.Error):
-            self._refuse("broken login")
-            return False
+            return self._refuse("broken login")
         network, machine = self.of.wire.network, self.of.machine
-        if claim.proved and not claim.bound:
+        if claim.proved and not claim.bound and not (claim.bound is None and self.of.wire.takes_unbound):
             # The right password over another TLS connection than this one: somebody stands between.
             network.count_ntlm(machine, f"{claim.domain}\\{claim.user}")
-            self._refuse("unbound login")
-            return False
+            return self._refuse("unbound login")
         logon = network.wire_logon(machine, claim.user, claim.domain, claim.proved)
         if logon.code:
             self.of.acceptor = None
-            self._refuse("refused login")
-            return False
+            return self._refuse("refused login")
         self.of.user = logon.as_user
         return True
 
@@ -160,7 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
                 status, answer = 200, wire_soap.envelope(action, asked.message_id, content)
         except wire_soap.Fault as error:
             relates_to = asked.message_id if asked else ""
-            status, answer = 500, wire_soap.fault(error, relates_to, of.machine)
+            named = self.headers.get("Host", "").rpartition(":")[0] or of.machine  # as the client calls the machine
+            status, answer = 500, wire_soap.fault(error, relates_to, named)
         except Cut:
             return self._hang_up(asked.action if asked else "")
         what = asked.action if asked else "nonsense"
@@ -170,34 +179,43 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reply(what, status, write_sealed(of.acceptor, answer), SEALED_TYPE)
         return self._reply(what, status, answer)
 
-    def _refuse(self, what: str, token: bytes = b"", scheme: str = "Negotiate") -> None:
-        offer = f"{scheme} {base64.b64encode(token).decode()}" if token else "Negotiate"
-        self._reply(what, 401, headers=(("WWW-Authenticate", offer),))
+    def _challenge(self, scheme: str, token: bytes) -> None:
+        of = self.of
+        if of.wire.cut(of.machine, "challenge", "before"):
+            return self._hang_up("challenge")
+        self.close_connection = of.wire.cut(of.machine, "challenge", "after")
+        return self._reply("challenge", 401, offers=(f"{scheme} {base64.b64encode(token).decode()}",))
+
+    def _refuse(self, what: str) -> bool:
+        """Answer 401 without a challenge, and close. Never True: nobody is logged in."""
+        self.close_connection = True
+        self._reply(what, 401, offers=OFFERS)
+        return False
 
     def _hang_up(self, what: str) -> None:
         self._remember(what, 0)
         self.close_connection = True
 
     def _reply(
-        self,
-        what: str,
-        status: int,
-        body: bytes = b"",
-        kind: str = SOAP_TYPE,
-        headers: tuple[tuple[str, str], ...] = (),
+        self, what: str, status: int, body: bytes = b"", kind: str = SOAP_TYPE, offers: tuple[str, ...] = ()
     ) -> None:
+        """Send head and body in one write: two would wait for each other on a real network. No words follow the status,
+        and nothing is said of keeping the connection, as with Windows."""
         self._remember(what, status)
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
+        if self.login_end and status != 401:
+            offers, self.login_end = (f"Negotiate {base64.b64encode(self.login_end).decode()}",), b""
+        lines = [f"HTTP/1.1 {status} "]
         if body:
-            self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close" if self.close_connection else "Keep-Alive")
-        # one write for head and body: two would wait for each other on a real network
-        head = b"".join([*self._headers_buffer, b"\r\n"])
-        self._headers_buffer: list[bytes] = []
-        self.wfile.write(head + body)
+            lines.append(f"Content-Type: {kind}")
+        if status == 401 and self.close_connection:
+            lines += [f"Server: {SERVER}", *(f"WWW-Authenticate: {offer}" for offer in offers)]
+        else:
+            lines += [*(f"WWW-Authenticate: {offer}" for offer in offers), f"Server: {SERVER}"]
+        lines.append(f"Date: {self.date_time_string()}")
+        if self.close_connection:
+            lines.append("Connection: close")
+        lines += [f"Content-Length: {len(body)}", "", ""]
+        self.wfile.write("\r\n".join(lines).encode() + body)
 
     def _remember(self, what: str, status: int) -> None:
         self.of.wire.network.note_answer(self.of.machine)

@@ -39,12 +39,13 @@ class BadToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who somebody says they are, and whether they proved it. ``bound``: over this very TLS connection."""
+    """Who somebody says they are, and whether they proved it. ``bound``: over this very TLS connection; None: over a
+    connection that they did not name."""
 
     user: str
     domain: str
     proved: bool
-    bound: bool
+    bound: bool | None
 
 
 class Acceptor:
@@ -57,6 +58,7 @@ class Acceptor:
         self._negotiate = b""
         self._challenge: Challenge | None = None
         self._sealing: _Sealing | None = None
+        self._keys: tuple[int, bytes] = (0, b"")
 
     def challenge(self, token: bytes) -> bytes:
         """The second message, to the first."""
@@ -87,16 +89,26 @@ class Acceptor:
         except Exception as error:
             raise BadToken from error
         user, domain = proof.user_name or "", proof.domain_name or ""
-        bound = hmac.compare_digest(told.get(AvId.channel_bindings, b""), self._bindings)
+        named = told.get(AvId.channel_bindings, b"").strip(b"\0")  # all zeros stand for: none [MS-NLMP 2.2.2.1]
+        bound = hmac.compare_digest(told[AvId.channel_bindings], self._bindings) if named else None
         for password in self._passwords(user, domain) if len(response) > 24 else []:
             key = ntowfv2(user, ntowfv1(password), domain)
             proof_string = hmac_md5(key, (sent.server_challenge or b"") + response[16:])
             if hmac.compare_digest(proof_string, response[:16]):
                 session_key = _session_key(proof, hmac_md5(key, proof_string))
                 whole = not told.get(AvId.flags, 0) & AvFlags.mic or self._mic_fits(proof, sent, session_key)
-                self._sealing = _Sealing(proof.flags, session_key)
+                self._keys = (proof.flags, session_key)
+                self._sealing = _Sealing(*self._keys)
                 return Claim(user, domain, proved=whole, bound=bound)
         return Claim(user, domain, proved=False, bound=bound)
+
+    def sign(self, data: bytes) -> bytes:
+        """A signature of ours over SPNEGO's list. It does not count among those of messages [MS-SPNG 3.3.5.1]."""
+        return _Sealing(*self._keys).sign(data)
+
+    def is_signed(self, data: bytes, signature: bytes) -> bool:
+        """Whether the client has signed SPNEGO's list so."""
+        return _Sealing(*self._keys).is_signed(data, signature)
 
     def unseal(self, signature: bytes, data: bytes) -> bytes:
         """Raises :class:`BadToken` when the data was not sealed by the other side of this connection."""
@@ -134,6 +146,12 @@ class _Sealing:
         if not hmac.compare_digest(expected, signature):
             raise BadToken
         return plain
+
+    def sign(self, data: bytes) -> bytes:
+        return sign(self._flags, self._handle_out, self._sign_out, 0, data)
+
+    def is_signed(self, data: bytes, signature: bytes) -> bool:
+        return hmac.compare_digest(sign(self._flags, self._handle_in, self._sign_in, 0, data), signature)
 
     def seal(self, data: bytes) -> tuple[bytes, bytes]:
         sealed, signature = seal(self._flags, self._handle_out, self._sign_out, self._number_out, data)

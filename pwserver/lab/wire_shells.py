@@ -14,10 +14,12 @@ import os
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import cast
+from xml.sax.saxutils import escape
 
 from pwserver.connectors import scripts
 from pwserver.connectors.contract import OPERATIONS
@@ -25,11 +27,15 @@ from pwserver.lab import engine_mind, python_mind
 from pwserver.lab.model.network import Network
 from pwserver.lab.wire_soap import (
     ACCESS_DENIED,
+    BAD_PARAMETER,
     CMD,
+    CMD_PLUGIN,
+    NO_SUCH_FILE,
     NO_SUCH_RESOURCE,
     NO_SUCH_SHELL,
     NOT_SUPPORTED,
     SHELL,
+    SHELL_PROVIDER,
     TIMED_OUT,
     TOO_MANY_OPERATIONS,
     TOO_MANY_SHELLS,
@@ -70,7 +76,7 @@ class Command:
         self.stdin = bytearray()
         self.closed = False
         self._changed = threading.Condition()
-        self._out, self._err = bytearray(), b""
+        self._out, self._err = deque[bytes](), b""
         self._status: int | None = None
 
     @property
@@ -78,27 +84,34 @@ class Command:
         return self._status is not None
 
     def write(self, out: bytes) -> None:
-        """Append to standard output. What was written earlier may have been received already."""
+        """Append a piece to standard output. What was written earlier may have been received already; an empty piece
+        makes the next Receive return with nothing."""
         with self._changed:
-            self._out += out
+            self._append(out)
             self._changed.notify_all()
 
     def end(self, status: int, out: bytes = b"", err: bytes = b"") -> None:
         """End the command, with the last it writes."""
         with self._changed:
-            self._out += out
+            if out:
+                self._append(out)
             self._err, self._status = err, status
             self._changed.notify_all()
 
-    def receive(self, seconds: float) -> tuple[bytes, bytes, int | None] | None:
-        """Standard output, standard error and exit status (None: it goes on). Wait ``seconds`` for there to be any of
-        it; None when there is nothing."""
+    def receive(self, seconds: float) -> tuple[list[bytes], bytes, int | None] | None:
+        """Pieces of standard output, standard error and exit status (None: it goes on). Wait ``seconds`` for there to
+        be any of it; None when there is nothing."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._out or self.ended, seconds):
                 return None
-            out = bytes(self._out[:ENVELOPE])
-            del self._out[:ENVELOPE]
+            out, room = [], ENVELOPE
+            while self._out and len(self._out[0]) <= room:
+                out.append(self._out.popleft())
+                room -= len(out[-1])
             return (out, b"", None) if self._out or not self.ended else (out, self._err, self._status)
+
+    def _append(self, out: bytes) -> None:
+        self._out += [out[begin : begin + ENVELOPE] for begin in range(0, max(1, len(out)), ENVELOPE)]
 
 
 @dataclass(slots=True)
@@ -133,7 +146,12 @@ class ShellService:
         """Action and body of the answer. Raises :class:`Fault`, and :class:`Cut` when the line is to break."""
         handler = _HANDLERS.get(asked.action)
         if handler is None:
-            raise Fault(NOT_SUPPORTED, "a:ActionNotSupported", "The action is not supported by the service.")
+            raise Fault(
+                NOT_SUPPORTED,
+                "a:ActionNotSupported",
+                "The action is not supported by the service.",
+                detail="ActionMismatch",
+            )
         return handler(self, user, asked)
 
     def open_shells(self) -> int:
@@ -155,11 +173,14 @@ class ShellService:
             self._shells[shell.id] = shell
         return (
             "http://schemas.xmlsoap.org/ws/2004/09/transfer/CreateResponse",
-            f"<x:ResourceCreated><a:Address>https://{self._machine}:5986/wsman</a:Address><a:ReferenceParameters>"
+            f"<x:ResourceCreated><a:Address>{escape(asked.to)}</a:Address><a:ReferenceParameters>"
             f'<w:ResourceURI>{CMD}</w:ResourceURI><w:SelectorSet><w:Selector Name="ShellId">{shell.id}</w:Selector>'
             f"</w:SelectorSet></a:ReferenceParameters></x:ResourceCreated><rsp:Shell><rsp:ShellId>{shell.id}"
-            f"</rsp:ShellId><rsp:ResourceUri>{CMD}</rsp:ResourceUri><rsp:InputStreams>stdin</rsp:InputStreams>"
-            "<rsp:OutputStreams>stdout stderr</rsp:OutputStreams></rsp:Shell>",
+            f"</rsp:ShellId><rsp:ResourceUri>{CMD}</rsp:ResourceUri><rsp:Owner>{escape(self._owner(user))}</rsp:Owner>"
+            f"<rsp:ClientIP>127.0.0.1</rsp:ClientIP><rsp:IdleTimeOut>PT{asked.idle_s:.3f}S</rsp:IdleTimeOut>"
+            "<rsp:InputStreams>stdin</rsp:InputStreams><rsp:OutputStreams>stdout stderr</rsp:OutputStreams>"
+            "<rsp:ShellRunTime>P0DT0H0M0S</rsp:ShellRunTime><rsp:ShellInactivity>P0DT0H0M0S</rsp:ShellInactivity>"
+            "</rsp:Shell>",
         )
 
     def command(self, user: str, asked: Request) -> tuple[str, str]:
@@ -171,7 +192,8 @@ class ShellService:
             shell.operations += 1
         no_search = asked.options.get("WINRS_SKIP_CMD_SHELL", "FALSE").upper() == "TRUE"
         if no_search and not re.match(r"[A-Za-z]:\\", asked.command):
-            raise Fault(2147942402, "w:InternalError", "The system cannot find the file specified.", "s:Receiver")
+            text = "There is no such program."
+            raise Fault(NO_SUCH_FILE, "w:InternalError", text, "s:Receiver", provider=CMD_PLUGIN)
         command = Command()
         shell.commands[command.id] = command
         if len(asked.command) > MAX_LINE:
@@ -201,7 +223,7 @@ class ShellService:
                 "s:Receiver",
             )
         out, err, status = received
-        told = stream("stdout", command.id, out) if out else ""
+        told = "".join(stream("stdout", command.id, piece) for piece in out if piece)
         if status is None:
             state = _state(command, "Running")
         else:
@@ -223,20 +245,34 @@ class ShellService:
 
     # what they use
 
+    def _owner(self, user: str) -> str:
+        """A local account is named without its machine."""
+        return user.removeprefix(f"{self._machine}\\")
+
     def _shell(self, user: str, asked: Request) -> Shell:
         with self._lock:
             shell = self._shells.get(asked.shell_id)
             if shell is None or time.monotonic() - shell.used >= shell.idle_s:
-                raise Fault(NO_SUCH_SHELL, "w:InvalidSelectors", "The shell was not found on the server.")
+                raise Fault(
+                    NO_SUCH_SHELL,
+                    "w:InvalidSelectors",
+                    "There is no shell of this identifier.",
+                    detail="UnexpectedSelectors",
+                    provider=SHELL_PROVIDER,
+                )
             if shell.owner != user:
                 raise Fault(ACCESS_DENIED, "w:AccessDenied", "Access is denied.")
             shell.used = time.monotonic()
             return shell
 
     def _command(self, shell: Shell, asked: Request) -> Command:
+        if not asked.command_id:
+            text = "No command is named."
+            raise Fault(BAD_PARAMETER, "w:InvalidParameter", text, detail="InvalidValue", provider=CMD_PLUGIN)
         command = shell.commands.get(asked.command_id)
         if command is None:
-            raise Fault(NO_SUCH_SHELL, "w:InvalidSelectors", "There is no command of this identifier.")
+            text = "There is no command of this identifier."
+            raise Fault(NO_SUCH_SHELL, "w:InvalidSelectors", text, detail="UnexpectedSelectors")
         return command
 
     def _execute(self, user: str, command: Command) -> None:

@@ -15,12 +15,14 @@ NAMES = {
     "w": "http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd",
     "x": "http://schemas.xmlsoap.org/ws/2004/09/transfer",
     "rsp": "http://schemas.microsoft.com/wbem/wsman/1/windows/shell",
+    "p": "http://schemas.microsoft.com/wbem/wsman/1/wsman.xsd",
     "id": "http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd",
 }
 SHELL = NAMES["rsp"]
 CMD = SHELL + "/cmd"
 ANONYMOUS = NAMES["a"] + "/role/anonymous"
 FAULT_ACTION = "http://schemas.dmtf.org/wbem/wsman/1/wsman/fault"
+NAMES_OF_DETAILS = "http://schemas.dmtf.org/wbem/wsman/1/wsman/faultDetail/"
 TIMED_OUT = 2150858793
 NO_SUCH_SHELL = 2150858843
 TOO_MANY_SHELLS = 2150859173
@@ -29,14 +31,29 @@ NOT_SUPPORTED = 2150858773
 NO_SUCH_RESOURCE = 2150858752
 BAD_MESSAGE = 2150858767
 ACCESS_DENIED = 5
+BAD_PARAMETER = 87
+NO_SUCH_FILE = 2147942402
+CMD_PLUGIN = ("Shell cmd plugin", r"%systemroot%\system32\winrscmd.dll")
+SHELL_PROVIDER = ("Shell provider", r"%systemroot%\system32\WsmSvc.dll")
 
 
 class Fault(Exception):
-    """A WS-Management fault, with Windows' number."""
+    """A WS-Management fault, with Windows' number. ``detail``: the last word of its FaultDetail, where it has one.
+    ``provider``: the plug-in whose fault it is, by name and file."""
 
-    def __init__(self, code: int, subcode: str, text: str, role: str = "s:Sender") -> None:
+    def __init__(
+        self,
+        code: int,
+        subcode: str,
+        text: str,
+        role: str = "s:Sender",
+        *,
+        detail: str = "",
+        provider: tuple[str, str] | None = None,
+    ) -> None:
         super().__init__(text)
         self.code, self.subcode, self.text, self.role = code, subcode, text, role
+        self.detail, self.provider = detail, provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,7 @@ class Request:
 
     action: str
     message_id: str = ""
+    to: str = ""
     resource: str = ""
     shell_id: str = ""
     timeout_s: float = 60.0
@@ -84,6 +102,7 @@ def _read(root: ET.Element) -> Request:
     return Request(
         action=text("s:Header/a:Action").rpartition("/")[2],
         message_id=text("s:Header/a:MessageID"),
+        to=text("s:Header/a:To"),
         resource=text("s:Header/w:ResourceURI"),
         shell_id=selectors.get("ShellId", ""),
         timeout_s=_seconds(text("s:Header/w:OperationTimeout") or "PT60S"),
@@ -102,30 +121,36 @@ def _read(root: ET.Element) -> Request:
 def _seconds(duration: str) -> float:
     match = re.fullmatch(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?", duration)
     if match is None:
-        raise ValueError(f"no duration: {duration}")
+        raise Fault(BAD_MESSAGE, "a:InvalidMessageInformationHeader", f"There is no such duration: {duration}.")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds
 
 
 def envelope(action: str, relates_to: str, body: str) -> bytes:
-    spaces = " ".join(f'xmlns:{prefix}="{NAMES[prefix]}"' for prefix in ("s", "a", "x", "w", "rsp"))
+    spaces = " ".join(f'xmlns:{prefix}="{NAMES[prefix]}"' for prefix in ("s", "a", "x", "w", "rsp", "p"))
     return (
         f'<s:Envelope xml:lang="en-US" {spaces}><s:Header><a:Action>{action}</a:Action>'
-        f"<a:MessageID>uuid:{new_id()}</a:MessageID><a:To>{ANONYMOUS}</a:To>"
+        f"<a:MessageID>uuid:{new_id()}</a:MessageID><p:ActivityId>{new_id()}</p:ActivityId><a:To>{ANONYMOUS}</a:To>"
         f"<a:RelatesTo>{escape(relates_to)}</a:RelatesTo></s:Header><s:Body>{body}</s:Body></s:Envelope>"
     ).encode()
 
 
 def fault(error: Fault, relates_to: str, machine: str) -> bytes:
+    """``machine``: the name by which the client has called it."""
     space = "http://schemas.microsoft.com/wbem/wsman/1/wsmanfault"
     text = escape(error.text)
+    message = text
+    if error.provider:
+        name, path = error.provider
+        message = f'<f:ProviderFault provider="{name}" path="{path}">{text}</f:ProviderFault>'
+    detail = f"<w:FaultDetail>{NAMES_OF_DETAILS}{error.detail}</w:FaultDetail>" if error.detail else ""
     return envelope(
         FAULT_ACTION,
         relates_to,
         f"<s:Fault><s:Code><s:Value>{error.role}</s:Value><s:Subcode><s:Value>{error.subcode}</s:Value></s:Subcode>"
-        f'</s:Code><s:Reason><s:Text xml:lang="en-US">{text}</s:Text></s:Reason><s:Detail>'
+        f'</s:Code><s:Reason><s:Text xml:lang="en-US">{text}</s:Text></s:Reason><s:Detail>{detail}'
         f'<f:WSManFault xmlns:f="{space}" Code="{error.code}" Machine="{escape(machine)}">'
-        f"<f:Message>{text}</f:Message></f:WSManFault></s:Detail></s:Fault>",
+        f"<f:Message>{message}</f:Message></f:WSManFault></s:Detail></s:Fault>",
     )
 
 
