@@ -58,7 +58,7 @@ class Acceptor:
         self._negotiate = b""
         self._challenge: Challenge | None = None
         self._sealing: _Sealing | None = None
-        self._keys: tuple[int, bytes] = (0, b"")
+        self.session_key = b""
 
     def challenge(self, token: bytes) -> bytes:
         """The second message, to the first."""
@@ -97,18 +97,20 @@ class Acceptor:
             if hmac.compare_digest(proof_string, response[:16]):
                 session_key = _session_key(proof, hmac_md5(key, proof_string))
                 whole = not told.get(AvId.flags, 0) & AvFlags.mic or self._mic_fits(proof, sent, session_key)
-                self._keys = (proof.flags, session_key)
-                self._sealing = _Sealing(*self._keys)
+                self.session_key = session_key
+                self._sealing = _Sealing(proof.flags, session_key)
                 return Claim(user, domain, proved=whole, bound=bound)
         return Claim(user, domain, proved=False, bound=bound)
 
     def sign(self, data: bytes) -> bytes:
-        """A signature of ours over SPNEGO's list. It does not count among those of messages [MS-SPNG 3.3.5.1]."""
-        return _Sealing(*self._keys).sign(data)
+        """A signature of ours over SPNEGO's list."""
+        if self._sealing is None:
+            raise BadToken
+        return self._sealing.sign(data)
 
     def is_signed(self, data: bytes, signature: bytes) -> bool:
         """Whether the client has signed SPNEGO's list so."""
-        return _Sealing(*self._keys).is_signed(data, signature)
+        return self._sealing is not None and self._sealing.is_signed(data, signature)
 
     def unseal(self, signature: bytes, data: bytes) -> bytes:
         """Raises :class:`BadToken` when the data was not sealed by the other side of this connection."""
@@ -129,14 +131,16 @@ class Acceptor:
 
 
 class _Sealing:
-    """The keys and counters of both directions."""
+    """The keys and counters of both directions.
+
+    SPNEGO's signatures count among those of messages, but leave the cipher where it was [MS-SPNG 3.3.5.1].
+    """
 
     def __init__(self, flags: int, session_key: bytes) -> None:
         self._flags = flags
         self._sign_in, self._sign_out = (signkey(flags, session_key, side) for side in ("initiate", "accept"))
-        self._handle_in, self._handle_out = (
-            rc4init(sealkey(flags, session_key, side)) for side in ("initiate", "accept")
-        )
+        self._seal_in, self._seal_out = (sealkey(flags, session_key, side) for side in ("initiate", "accept"))
+        self._handle_in, self._handle_out = rc4init(self._seal_in), rc4init(self._seal_out)
         self._number_in = self._number_out = 0
 
     def unseal(self, signature: bytes, data: bytes) -> bytes:
@@ -148,10 +152,14 @@ class _Sealing:
         return plain
 
     def sign(self, data: bytes) -> bytes:
-        return sign(self._flags, self._handle_out, self._sign_out, 0, data)
+        signature: bytes = sign(self._flags, rc4init(self._seal_out), self._sign_out, self._number_out, data)
+        self._number_out += 1
+        return signature
 
     def is_signed(self, data: bytes, signature: bytes) -> bool:
-        return hmac.compare_digest(sign(self._flags, self._handle_in, self._sign_in, 0, data), signature)
+        expected = sign(self._flags, rc4init(self._seal_in), self._sign_in, self._number_in, data)
+        self._number_in += 1
+        return hmac.compare_digest(expected, signature)
 
     def seal(self, data: bytes) -> tuple[bytes, bytes]:
         sealed, signature = seal(self._flags, self._handle_out, self._sign_out, self._number_out, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from winrm.protocol import Protocol
 
 from pwserver.connectors import scripts
 from pwserver.core.secrets import Secret
+from pwserver.lab.wire_soap import SHELL
 from tests.lab_wire.kit import Lab, eventually, reset
 from tests.lab_wire.test_wire import our_input, plain
 
@@ -73,3 +75,39 @@ def test_a_session_puts_the_pieces_of_an_answer_together(lab: Lab) -> None:
     lab.mind = in_pieces
     assert reset(lab.session(), Secret("Correct-Horse-9")).stage == "done"
     assert [status for _, status in lab.saw("Receive")] == [200, 500, 200]
+
+
+def test_an_empty_running_and_two_timeouts_come_before_an_answer(lab: Lab) -> None:
+    think = lab.mind
+
+    def slowly(*asked: Any) -> tuple[bytes, int]:
+        asked[6](b"")
+        eventually(lambda: lab.saw("Receive").count(("Receive", 500)) == 2, "two receives that timed out")
+        return think(*asked)
+
+    lab.mind = slowly
+    assert reset(lab.session(), Secret("Correct-Horse-9")).stage == "done"
+    assert [status for _, status in lab.saw("Receive")] == [200, 500, 500, 200]
+
+
+def test_pieces_keep_their_borders(lab: Lab) -> None:
+    """One stream element for each piece that was written, as Windows sends it."""
+    written = threading.Event()
+
+    def in_words(*asked: Any) -> tuple[bytes, int]:
+        for word in (b"hi", b"", b"\n"):
+            asked[6](word)
+        written.set()
+        return b"", 0
+
+    lab.mind = in_words
+    protocol = plain(lab)
+    shell, command = started(protocol)
+    assert written.wait(10)
+    eventually(lambda: lab.wire.shells["LAB-01"]._shells[shell].commands[command].ended, "the script has ended")
+    answers: list[bytes] = []
+    send = protocol.transport.send_message
+    protocol.transport.send_message = lambda message: answers.append(send(message)) or answers[-1]  # type: ignore[method-assign,func-returns-value]
+    protocol.get_command_output_raw(shell, command)
+    streams = [(node.text or "", node.get("End")) for node in ET.fromstring(answers[0]).iter(f"{{{SHELL}}}Stream")]
+    assert streams == [("aGk=", None), ("Cg==", None), ("", "true"), ("", "true")]
