@@ -235,7 +235,9 @@ REASONS: Mapping[str, Reason] = {
         "approve",
     ),
     "waiting_for_login": Reason(
-        "Waiting: our login {login} was not let in, so nothing was sent to {machine}.", _LOGIN_STAYS, "agent"
+        "Waiting for our login {login}, which was not let in elsewhere. Nothing was sent to {machine}.",
+        _LOGIN_STAYS,
+        "agent",
     ),
     "no_login": Reason(
         "The sync agent has no login to work with. Nothing was sent.", "Give the agent a login.", "agent"

@@ -12,8 +12,10 @@ import pytest
 from pwserver.connectors.base import Blocked, Credential, Key, Unknown, Unreachable
 from pwserver.connectors.contract import Hop
 from pwserver.connectors.session import AgentAddress, AgentSession, SessionTiming, fetch_fingerprint
+from pwserver.core.reasons import reason
 from pwserver.core.secrets import Secret
 from pwserver.lab import wire_shells
+from pwserver.lab.model.machines import REMOTE_MANAGEMENT
 from tests.lab_wire.kit import Lab, ask, call, eventually, fails, reset, unchanged
 
 NEW = Secret("Correct-Horse-9")
@@ -64,18 +66,51 @@ def test_a_refused_login_costs_exactly_one_try_and_ends_the_session(lab: Lab) ->
     assert unchanged(lab)
 
 
-@pytest.mark.parametrize("state", ["locked_at", "disabled", "refuse-login", "no-network"])
-def test_a_login_that_may_not_come_in_is_blocked(lab: Lab, state: str) -> None:
-    account = lab.network.machine("LAB-01").sam.find("svc-psrv")
+def state_of(lab: Lab, machine: str, user: str, **changed: Any) -> None:
+    account = lab.network.machine(machine).sam.find(user)
     assert account is not None
-    if state == "locked_at":
-        account.locked_at = lab.network.now()
-    elif state == "disabled":
-        account.disabled = True
-    else:
-        lab.network.set_fault("LAB-01", state)
-    fails(Blocked, "login_not_accepted", lambda: ask(lab.session(), "identity"))
-    assert lab.saw().count(("refused login", 401)) == 1
+    for name, value in changed.items():
+        setattr(account, name, value)
+
+
+STATES: dict[str, Callable[[Lab], object]] = {
+    "locked": lambda lab: state_of(lab, "LAB-01", "svc-psrv", locked_at=lab.network.now()),
+    "disabled": lambda lab: state_of(lab, "LAB-01", "svc-psrv", disabled=True),
+    "expired": lambda lab: state_of(lab, "LAB-01", "svc-psrv", expires=1.0),
+    "must change": lambda lab: state_of(lab, "LAB-01", "svc-psrv", must_change=True),
+    "network logon denied": lambda lab: lab.network.set_fault("LAB-01", "no-network"),
+    "reduced token": lambda lab: lab.network.set_fault("LAB-01", "filtered"),
+    "no administrator": lambda lab: setattr(lab.network.machine("LAB-01"), "groups", {}),
+    "no cause at all": lambda lab: lab.network.set_fault("LAB-01", "refuse-login"),
+    "domain: no logon server": lambda lab: lab.network.set_fault("DC1", "off"),
+    "domain: NTLM closed": lambda lab: state_of(lab, "DC1", "lab-adm", protected=True),
+}
+
+
+@pytest.mark.parametrize("state", sorted(STATES))
+def test_a_401_is_never_told_as_a_wrong_password(lab: Lab, state: str) -> None:
+    """WinRM answers all of them like a wrong password, and says no more. The password is right in each."""
+    user = "CORP\\lab-adm" if state.startswith("domain") else "LAB-01\\svc-psrv"
+    STATES[state](lab)
+    session = lab.session(login=Credential(user, lab.initial(user)))
+    error = fails(Blocked, "login_not_accepted", lambda: reset(session, NEW))
+    assert (error.code, error.spent, error.wrote) == ("401", {Key.LOGIN}, False)
+    assert lab.saw() == [("challenge", 401), ("refused login", 401)]
+    words = reason("login_not_accepted").words
+    assert "may be a wrong password" in words
+    assert "refused" not in words
+    assert unchanged(lab)
+
+
+def test_a_reduced_token_comes_in_by_remote_management_users(lab: Lab) -> None:
+    """Then the script itself finds out that it is no administrator."""
+    machine = lab.network.machine("LAB-01")
+    account = machine.sam.find("svc-psrv")
+    assert account is not None
+    machine.groups[REMOTE_MANAGEMENT] = [machine.sid_of(account)]
+    lab.network.set_fault("LAB-01", "filtered")
+    assert reset(lab.session(), NEW).reason == "not_admin"
+    assert unchanged(lab)
 
 
 def test_a_login_that_was_sent_and_not_answered_may_have_cost_a_try(lab: Lab) -> None:
@@ -278,12 +313,12 @@ def test_late_beyond_its_time_to_live_is_never_applied(
     assert unchanged(lab)
 
 
-@pytest.mark.parametrize("word", ["name:LAB-09", "reinstalled", "filtered", "constrained"])
+@pytest.mark.parametrize("word", ["name:LAB-09", "reinstalled", "constrained"])
 def test_a_machine_that_is_not_as_it_should_be_answers_so(lab: Lab, word: str) -> None:
     sid = ask(lab.session(), "identity").machine.machine_sid
     lab.network.set_fault("LAB-01", word)
     answer = reset(lab.session(), NEW, within=call(machine_sid=sid))
-    expected = {"name:LAB-09": "wrong_name", "reinstalled": "new_machine", "filtered": "not_admin"}
+    expected = {"name:LAB-09": "wrong_name", "reinstalled": "new_machine"}
     assert answer.reason == expected.get(word, "language_mode")
     assert unchanged(lab)
 

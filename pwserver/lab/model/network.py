@@ -216,7 +216,9 @@ class Network:
     def wire_logon(self, machine: str, user: str, domain: str, proved: bool) -> WireLogon:
         """Settles and counts one NTLM login whose proof the wire has checked."""
         with self.changing(mark=False):
-            return sessions.log_in(self, self.machine(machine), user, domain, lambda accepted: proved)
+            there = self.machine(machine)
+            logon = sessions.log_in(self, there, user, domain, lambda accepted: proved)
+            return sessions.by_whole_token(self, there, logon)
 
     def keep_session(self, machine: str, as_user: str) -> str:
         session = uuid.uuid4().hex

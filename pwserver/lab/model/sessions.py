@@ -35,6 +35,17 @@ def is_admin(net: Network, machine: Machine, as_user: str) -> bool:
     return not (machine.fault.filtered and not who.is_domain and who.account.rid != ADMINISTRATOR)
 
 
+def by_whole_token(net: Network, machine: Machine, logon: WireLogon) -> WireLogon:
+    """The login as WinRM itself lets it in: in a reduced token (LocalAccountTokenFilterPolicy 0) Administrators only
+    denies, so a local administrator gets the same 401 as a wrong password, but for Remote Management Users."""
+    if logon.code or is_admin(net, machine, logon.as_user):
+        return logon
+    who = logons.find(net, machine, logon.as_user)
+    if REMOTE_MANAGEMENT in machine.held_by(logon.sid, who.domain_groups):
+        return logon
+    return WireLogon(calls.DENIED, "", logon.sid)
+
+
 def log_in(
     net: Network, machine: Machine, user: str, domain: str, opens: logons.Opens, *, ntlm: bool = True
 ) -> WireLogon:
