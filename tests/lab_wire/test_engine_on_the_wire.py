@@ -11,7 +11,12 @@ from tests.lab_wire.kit import Lab, ask, call, eventually, reset
 
 NEW = Secret("Aa1\"'`$()€😀")
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.xdist_group("engine"),
+    pytest.mark.timeout(120),
+    pytest.mark.budget(30, "starts an engine of its own"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,12 @@ from pwserver.connectors.contract import OPERATIONS
 from pwserver.lab import engine_mind
 from tests.scripts.scenarios import DOMAIN, HOSTILE, NEW, SERVICE, TASK, Scenario, account, fault, may_change
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.xdist_group("engine"),
+    pytest.mark.timeout(120),
+    pytest.mark.budget(30, "starts an engine of its own"),
+]
 
 VALUES = list(HOSTILE.values())
 

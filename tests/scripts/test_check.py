@@ -12,7 +12,12 @@ from tests.cli.test_docs import DOCS, blocks
 from tests.engine import engine_path
 from tests.scripts.check import HOLD_SECRETS, check, secret_bindings, shipped
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.xdist_group("engine"),
+    pytest.mark.timeout(120),
+    pytest.mark.budget(30, "starts an engine of its own"),
+]
 
 LEAKS = {
     "bound.ps1": "$d = 'x'\nConvertFrom-Json -InputObject $d | Out-Null\n",

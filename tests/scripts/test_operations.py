@@ -13,7 +13,12 @@ from tests.lab.conftest import Lab
 from tests.scripts.pairs import DESIGN, pairs
 from tests.scripts.scenarios import HOSTILE, accounts, domains, hops, of_pair, places
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.xdist_group("engine"),
+    pytest.mark.timeout(120),
+    pytest.mark.budget(30, "starts an engine of its own"),
+]
 
 PLAIN = [one.name for one in (*accounts(), *places(), *domains(), *hops())]
 
