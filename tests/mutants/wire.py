@@ -127,4 +127,11 @@ MUTANTS: tuple[SourceMutant, ...] = (
         "self._sign_in, self._number_in, data)",
         "tests/lab_wire/test_other_clients.py::test_pypsrp_runs_our_command_line_with_our_input",
     ),
+    SourceMutant(
+        "lab-reduced-token-comes-in",
+        "pwserver/lab/model/network.py",
+        "return sessions.by_whole_token(self, there, logon)",
+        "return logon",
+        "tests/connectors/test_session_failures.py::test_a_401_is_never_told_as_a_wrong_password",
+    ),
 )
