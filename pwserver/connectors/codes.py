@@ -142,8 +142,11 @@ STOPS: Mapping[str, Row] = {
     "dependents_running": Row(Refused, "dependents_running"),
     "did_not_start": Row(Refused, "did_not_start"),
     "ttl": Row(Unreachable, "ttl"),
+    "helper_not_compiled": Row(Blocked, "helper_not_compiled"),
     "hop_unreachable": Row(Unreachable, "hop_unreachable"),
-    "hop_refused": Row(Blocked, "linked_refused", LINKED),
+    "hop_refused": Row(Blocked, "linked_unclear", LINKED),
+    "hop_unclear": Row(Blocked, "linked_denied", LINKED),
+    "hop_no_controller": Row(Unreachable, "no_logon_server"),
     "hop_broken": Row(Unknown, "hop_broken"),
     "not_member": Row(Blocked, "not_member"),
     "no_controller": Row(Unreachable, "pdc_silent"),
@@ -159,17 +162,39 @@ STOPS: Mapping[str, Row] = {
 }
 
 HOP: Mapping[int, Row] = {
+    # the login was looked at: its password, the state of its account, what it may do there
+    86: Row(Blocked, "linked_refused", LINKED),
+    1326: Row(Blocked, "linked_refused", LINKED),
+    0x8009030C: Row(Blocked, "linked_refused", LINKED),
+    5: Row(Blocked, "not_admin"),
+    1329: Row(Blocked, "linked_restricted"),
+    1385: Row(Blocked, "linked_restricted"),
+    1327: Row(Blocked, "linked_state"),
+    1328: Row(Blocked, "linked_state"),
+    1330: Row(Blocked, "linked_state"),
+    1331: Row(Blocked, "linked_state"),
+    1793: Row(Blocked, "linked_state"),
+    1907: Row(Blocked, "linked_state"),
+    1909: Row(Blocked, "linked_state"),
+    # nobody looked at it
     0x803381B9: Row(Unreachable, "no_dns"),
+    11001: Row(Unreachable, "no_dns"),
+    11002: Row(Unreachable, "no_dns"),
+    11004: Row(Unreachable, "no_dns"),
     0x803381A6: Row(Unreachable, "out_of_shells"),
     12175: Row(Blocked, "hop_certificate"),
     0x80072F8F: Row(Blocked, "hop_certificate"),
+    0x80090303: Row(Blocked, "hop_certificate"),
     0x80090322: Row(Blocked, "hop_certificate"),
     1396: Row(Blocked, "hop_certificate"),
+    1397: Row(Blocked, "hop_certificate"),
     0x8009030E: Row(Blocked, "no_kerberos"),
-    0x80090311: Row(Unreachable, "no_domain_controller"),
+    0x80090311: Row(Unreachable, "no_logon_server"),
     0x80090324: Row(Unreachable, "clock_skew"),
-} | {code: Row(Unreachable, "no_domain_controller") for code in NO_DIRECTORY}
-"""Ways in which a second machine was not opened although nobody looked at the linked credential."""
+    1398: Row(Unreachable, "clock_skew"),
+} | {code: Row(Unreachable, "no_logon_server") for code in NO_DIRECTORY}
+"""Why a second machine was not opened. Only a code that names the password spends a try and refuses the value: by
+Kerberos a wrong one never is a 5."""
 
 
 def meaning(answer: contract.Answer, *, account_sid: str = "") -> Evidence:

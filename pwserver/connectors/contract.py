@@ -1,8 +1,9 @@
 """Every remote operation on Windows, declared once: its script, its parameters, its answer.
 
 The server sends two base64 lines on standard input: the script, and a request as JSON (:func:`request`). The script
-writes one JSON object on standard output: an answer (:func:`read_answer`). Connectors build requests from here, the
-practice lab answers to it, and the script tests check both ends against it.
+writes one JSON object on standard output: an answer (:func:`read_answer`); over a second hop one line comes before it
+(:func:`handed_over_line`), at the moment of the hand-over. Connectors build requests from here, the practice lab
+answers to it, and the script tests check both ends against it.
 
 Request
     ``attempt`` echoed · ``op`` · ``ttl_ms`` time to live, checked against the script's own stopwatch immediately
@@ -66,8 +67,11 @@ STOPS = {
     "dependents_running": "other services depend on it and run",
     "did_not_start": "it was restarted and did not come up",
     "ttl": "the time to live ran out before the mutation",
-    "hop_unreachable": "the second machine does not answer",
-    "hop_refused": "the second machine refused the linked credential",
+    "helper_not_compiled": "Windows could not compile the C# helpers (Add-Type); its words are in text",
+    "hop_unreachable": "no session to the second machine; nobody looked at the linked credential",
+    "hop_refused": "the second machine, or its domain, did not let the linked credential in; code says why",
+    "hop_unclear": "over TLS: access denied, which is a wrong password or a missing right",
+    "hop_no_controller": "Kerberos found nothing, and no domain controller of the login's domain answers",
     "hop_broken": "the second session broke after the payload was handed over",
     "not_member": "the machine that asks stands in no domain",
     "no_controller": "no PDC emulator of the domain answers, or it stopped answering",
@@ -377,8 +381,22 @@ BOOTSTRAP_WORDS: Mapping[bytes, str] = {
 """What the bootstrap says where it may not even read the request: nothing was handed to a script, nothing was done."""
 
 
+def handed_over_line(attempt: str) -> bytes:
+    """What a script writes immediately before it hands the request to the second machine, and only then."""
+    return b'{"psrv":"handed_over","attempt":' + json.dumps(attempt).encode() + b"}\n"
+
+
+def is_handed_over(output: bytes, attempt: str) -> bool:
+    """Whether the script announced the hand-over. Anywhere in the output: noise around it does not take it back."""
+    return handed_over_line(attempt).rstrip(b"\n") in output
+
+
 def read_answer(output: bytes, *, attempt: str, op: str) -> Answer:
-    """The answer in ``output``. Raises :class:`ContractError` when it is truncated, foreign or for another attempt."""
+    """The answer in ``output``, after the line of this attempt's hand-over or nothing.
+
+    Raises :class:`ContractError` when it is truncated, foreign or for another attempt.
+    """
+    output = output.removeprefix(handed_over_line(attempt))
     if (word := BOOTSTRAP_WORDS.get(output.strip())) is not None:
         return Answer(
             attempt=attempt, op=op, stage="start", code=0, reason=word, wrote=False, write_code=None, method="",

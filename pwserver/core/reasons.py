@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Step = Literal["approve", "retest", "agent", "edit", "wait", "adopt", "none"]
-"""Approve… · Retest Sync · repair the login or the agent · edit the link · it goes on by itself · Adopt… · nothing."""
+Step = Literal["approve", "retest", "agent", "credential", "edit", "wait", "adopt", "none"]
+"""Approve… · Retest Sync · repair the login or the agent · repair the linked credential · edit the link · retried
+automatically · Adopt… · nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +160,34 @@ REASONS: Mapping[str, Reason] = {
     ),
     # ---- our own way in --------------------------------------------------------------------------
     "linked_state": Reason(
-        "{machine} did not let our linked credential {login} log on: it is locked, disabled, expired, or has to change "
-        "its password. Nothing was changed.",
-        "Put that account right in the domain, then Retest Sync.",
-        "agent",
+        "{machine} did not let our linked credential {login} log on: its account is locked, disabled, expired or "
+        "restricted, or has to change its password. The password was not refused. Nothing was changed.",
+        "Put that account right, then Retest Sync.",
+        "credential",
+    ),
+    "linked_restricted": Reason(
+        "{login} may not log on to {machine} over the network: a policy there, or a list of workstations, forbids it. "
+        "The password was not refused. Nothing was changed.",
+        "Allow it there, or choose another linked credential; then Retest Sync.",
+        "credential",
+    ),
+    "linked_denied": Reason(
+        "{machine} denied {login} access. Over TLS Windows gives no cause: the password may be wrong, or the account "
+        "is not an administrator there. It was sent once and is not sent again automatically. Nothing was changed.",
+        "Check the password of {login} and its rights on {machine}, then Retest Sync.",
+        "credential",
     ),
     "linked_unclear": Reason(
         "Our linked credential {login} did not open {machine}, and it was not said why: its name, its password, a "
         "clock. It was sent once and is not sent again by itself. Nothing was changed.",
         "Repair or test that login; it has to be one of the domain. Then Retest Sync.",
-        "agent",
+        "credential",
+    ),
+    "helper_not_compiled": Reason(
+        "{machine} could not compile the helper of our script, so the script did not run. A full or protected "
+        "temporary folder, endpoint protection, or a missing C# compiler cause this. Nothing was changed.",
+        "Let the account of our login compile there (Add-Type in Windows PowerShell), then Retest Sync.",
+        "retest",
     ),
     "wrong_domain": Reason(
         "The controller that answers for {machine} serves another domain. Nothing was changed.",
@@ -227,7 +246,7 @@ REASONS: Mapping[str, Reason] = {
     "linked_refused": Reason(
         "{machine} refused our linked credential {login}. It was sent once and is not sent again by itself.",
         "Repair the linked credential. Whatever waits for it then goes on by itself.",
-        "agent",
+        "credential",
     ),
     "override_refused": Reason(
         "{machine} refused the administrative credentials that were typed. They were sent once. Nothing was changed.",
@@ -298,7 +317,7 @@ REASONS: Mapping[str, Reason] = {
     "no_kerberos": Reason(
         "{login} cannot be shown to {machine} by Kerberos. No login was sent.",
         "Use a domain login with the machine's full name, or a local account of {machine}.",
-        "agent",
+        "credential",
     ),
     "language_mode": Reason(
         "Application control on {machine} blocks our script (Constrained Language), or its PowerShell is older than "
@@ -416,6 +435,12 @@ REASONS: Mapping[str, Reason] = {
     "no_domain_controller": Reason(
         "{machine} could not ask a domain controller. No password was judged.", _BY_ITSELF, "wait"
     ),
+    "no_logon_server": Reason(
+        "No domain controller answered for our linked credential {login} on the way to {machine}, so no password was "
+        "looked at. Nothing was changed.",
+        "It is tried again automatically at {time}. If this stays, check the domain in the name of that login.",
+        "wait",
+    ),
     "pdc_silent": Reason(
         "The domain controller of {machine} that holds the role PDC emulator does not answer the sync agent's machine. "
         "Nothing was changed.",
@@ -474,8 +499,10 @@ REASONS: Mapping[str, Reason] = {
         "wait",
     ),
     "answer_foreign": Reason(
-        "The answer of {machine} could not be read, so it is not known what happened there.",
-        "It is read again at {time}.",
+        "{machine} sent text that is not an answer of our script, so nothing is concluded from it. If a password was "
+        "sent, it is not known yet whether it was taken.",
+        "Read again automatically at {time}. If this stays, run Windows PowerShell there as our login and see what it "
+        "prints.",
         "wait",
     ),
     "code_not_known": Reason(

@@ -75,11 +75,13 @@ S_BATCH_RIGHT_MISSING = 0x4131C
 S_SOME_TRIGGERS_FAILED = 0x4131B
 S_HAS_NOT_RUN = 0x41303
 WS_UNREACHABLE = 0x80338126
+WS_TIMED_OUT = 0x80338029
 WS_UNKNOWN_NAME = 0x803381B9
 WS_NO_SHELLS = 0x803381A6
 WS_BROKEN = 0x80338012
 WS_CERTIFICATE = 12175
-SEC_NO_CREDENTIALS = 0x8009030E
+SEC_NO_AUTHORITY = 0x80090311
+CONNECT_TIMED_OUT, CONNECT_REFUSED, NO_SUCH_HOST = 10060, 10061, 11001
 
 # results of LDAP
 LDAP_CONSTRAINT, LDAP_NO_SUCH_OBJECT, LDAP_CREDENTIALS, LDAP_RIGHTS, LDAP_UNWILLING = 19, 32, 49, 50, 53
@@ -118,9 +120,9 @@ CALLS: Mapping[str, Call] = {
         ),
         Call(
             "PowerShellHost",
-            "version and language mode of the shell we were given",
+            "version and language mode of the shell we were given, and its LIB variable",
             {},
-            ("ps_version", "language_mode"),
+            ("ps_version", "language_mode", "lib"),
         ),
         Call("CheckTokenMembership", "our own token: administrator, and not filtered", {}, ("admin",)),
         Call("GetSystemTimeAsFileTime", "the machine's clock", {}, ("unix",)),
@@ -285,11 +287,25 @@ CALLS: Mapping[str, Call] = {
             ("code", "message"),
             mutates=True,
         ),
+        # the compiler behind Add-Type
+        Call(
+            "CompileType",
+            "csc.exe of .NET Framework, started by Add-Type. `lib`: the LIB variable as the compiler sees it, whose "
+            "stale folder is a warning, and so an error unless warnings are ignored. `text`: the first error",
+            {"lib": TEXT, "ignore_warnings": "bool"},
+            ("code", "text"),
+        ),
         # a second machine
         Call(
+            "TcpConnect",
+            "a connection to a port, waited for `wait_ms`: 0, 10060 no answer so long, 10061 refused, 11001 no address",
+            {"computer": TEXT, "port": NUMBER, "wait_ms": NUMBER},
+        ),
+        Call(
             "NewPSSession",
-            "a network logon at `computer`; auth kerberos, ssl or negotiate. Then ask that `machine` as that `as_user`",
-            {"computer": TEXT, "user": TEXT, "password": TEXT, "auth": TEXT},
+            "a network logon at `computer`; auth kerberos, ssl or negotiate. Then ask that `machine` as that "
+            "`as_user`. Waits `open_ms` for an answer, and tries `retries` times more",
+            {"computer": TEXT, "user": TEXT, "password": TEXT, "auth": TEXT, "open_ms": NUMBER, "retries": NUMBER},
             ("code", "session", "machine", "as_user"),
         ),
         Call(

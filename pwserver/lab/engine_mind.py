@@ -261,7 +261,7 @@ class _Answering:
         case = self.waiting.pop(0)
         self._begin(case)
         host = self._ask("PowerShellHost", {})
-        return {"script": case.script_text, "request": case.request.decode(), "ps_version": host["ps_version"]}
+        return host | {"script": case.script_text, "request": case.request.decode()}
 
     def _ask(self, name: str, args: dict[str, Any]) -> dict[str, Any]:
         return self.network.call(*self.place[-1], name, args)

@@ -11,14 +11,18 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from pwserver.connectors import contract
 from pwserver.connectors.contract import OPERATIONS
 from pwserver.lab import calls, mind_accounts, mind_domain, mind_places
 from pwserver.lab.mind_places import iso
 from pwserver.lab.model.network import Network
 
-REFUSALS = {5, 86, 1311, 1326, 1327, 1328, 1329, 1330, 1331, 1385, 1396, 1397, 1787, 1789, 1793, 1907, 1909}
-KERBEROS_REFUSALS = {0x8009030C, calls.SEC_NO_CREDENTIALS, 0x80090311, 0x80090322}
-"""Codes of New-PSSession with which the linked credential was refused; with others it was not looked at."""
+PORTS = {"kerberos": 5985, "ssl": 5986}
+PROBE_MS, OPEN_MS = 2000, 20_000
+LOGIN_SEEN = {5, 86, 1326, 1327, 1328, 1329, 1330, 1331, 1385, 1793, 1907, 1909, 0x8009030C}
+"""Codes of New-PSSession that speak of the linked credential; with others it was not looked at."""
+PERHAPS_NO_CONTROLLER = {0x80090303, 0x8009030E}
+"""Kerberos found no target or no credentials: also what it may end with when no controller answers."""
 
 
 class Stop(Exception):
@@ -80,6 +84,7 @@ class Mind:
             self._check_request()
             if self.request["hop"]:
                 return self._over(self.request["hop"])
+            self._compile()
             self._identify()
             OPS[self.answer["op"]](self)
         except Stop:
@@ -129,6 +134,13 @@ class Mind:
         if self.params.keys() != operation.params.keys() or self.secrets.keys() != operation.secrets.keys():
             self.stop("bad_request")
 
+    def _compile(self) -> None:
+        """The C# helpers, as the scripts have them compiled: without LIB, and with warnings that are none."""
+        made = self.ask("CompileType", lib="", ignore_warnings=True)
+        if made["code"]:
+            self.answer["text"] = made["text"]
+            self.stop("helper_not_compiled")
+
     def _identify(self) -> None:
         self.answer["stage"] = "identity"
         name, role = self.ask("GetComputerNameW")["name"], self.ask("DsRoleGetPrimaryDomainInformation")
@@ -160,11 +172,13 @@ class Mind:
         self.answer["stage"] = "hop"
         if hop["auth"] not in ("kerberos", "ssl"):
             self.stop("bad_request")
+        port = self.ask("TcpConnect", computer=hop["machine"], port=PORTS[hop["auth"]], wait_ms=PROBE_MS)
+        if port["code"]:
+            self.stop("hop_unreachable", port["code"])
         login = {"computer": hop["machine"], "user": hop["user"], "password": hop["secret"], "auth": hop["auth"]}
-        opened = self.ask("NewPSSession", **login)
+        opened = self.ask("NewPSSession", **login, open_ms=OPEN_MS, retries=0)
         if opened["code"]:
-            refused = _low(opened["code"]) in REFUSALS or opened["code"] in KERBEROS_REFUSALS
-            self.stop("hop_refused" if refused else "hop_unreachable", opened["code"])
+            self.stop(self._not_opened(hop, opened["code"]), opened["code"])
         op = self.answer["op"]
         inner, far = self.request | {"hop": None}, (opened["machine"], opened["as_user"])
         who = Mind(self.network, *far, op, inner)
@@ -172,12 +186,14 @@ class Mind:
             self.stop("language_mode")
         try:
             who._check_request()
+            who._compile()
             who._identify()
         except Stop:
             return who.answer
         if not self.in_time():
             self.stop("ttl")
         writes = OPERATIONS[op].writes
+        self.emit(contract.handed_over_line(self.answer["attempt"]))
         line = self.ask("InvokeCommand", session=opened["session"], writes=writes)
         if line["run"] == "late":
             delayed = later(inner, self.elapsed_ms() / 1000 + line["late_s"])
@@ -189,6 +205,21 @@ class Mind:
         if ended["code"]:
             self.stop("hop_broken", ended["code"])
         return answer
+
+
+    def _not_opened(self, hop: dict[str, Any], code: int) -> str:
+        """The script's word for a session that New-PSSession did not open."""
+        if hop["auth"] == "ssl" and _low(code) == calls.DENIED:
+            return "hop_unclear"
+        if _low(code) in LOGIN_SEEN:
+            return "hop_refused"
+        if code in PERHAPS_NO_CONTROLLER and self.ask("DsGetDcNameW", domain=_domain_of(hop["user"]))["code"]:
+            return "hop_no_controller"
+        return "hop_unreachable"
+
+
+def _domain_of(user: str) -> str:
+    return user.partition("\\")[0] if "\\" in user else user.rpartition("@")[2]
 
 
 def _low(code: int) -> int:

@@ -95,8 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
         network.count_request(of.machine)
         fault = network.fault(of.machine)
         body = self._body()
-        if body is None or fault.off:
-            return self._hang_up("off" if fault.off else "too large")
+        if body is None or fault.is_silent:
+            return self._hang_up("off" if fault.is_silent else "too large")
         if fault.slow_ms:
             network.sleep(fault.slow_ms / 1000)
         if self.path == "/wsman-anon/identify":

@@ -18,6 +18,7 @@ STEPS = {
     "approve": "Approve",
     "retest": "Retest Sync",
     "agent": "repair the login or the agent",
+    "credential": "repair the linked credential",
     "edit": "edit the link",
     "wait": "goes on by itself",
     "adopt": "Adopt",

@@ -227,7 +227,8 @@ STOPPED = {
     "hop_unreachable": Unreachable, "hop_refused": Blocked, "hop_broken": Unknown, "did_not_start": Refused,
     "not_member": Blocked, "no_controller": Unreachable, "not_pdc": Unreachable, "login_refused": Blocked,
     "login_unclear": Blocked, "guarded": Blocked, "never_changed": Blocked, "no_reset_right": Blocked,
-    "change_denied": Refused, "grace_hour": Refused,
+    "change_denied": Refused, "grace_hour": Refused, "helper_not_compiled": Blocked, "hop_unclear": Blocked,
+    "hop_no_controller": Unreachable,
 }  # fmt: skip
 
 
@@ -242,7 +243,7 @@ def test_a_stop_before_the_write_wrote_nothing(reason):
     error = said(answer("change", stage, 0, reason))
     assert type(error) is STOPPED[reason]
     assert error.wrote is False
-    ours = reason in ("hop_refused", "login_refused", "login_unclear")
+    ours = reason in ("hop_refused", "hop_unclear", "login_refused", "login_unclear")
     assert error.spent == (frozenset({Key.LINKED}) if ours else frozenset())
 
 
@@ -282,13 +283,33 @@ def test_what_the_machine_told_stands_beside_our_words():
 @pytest.mark.parametrize(
     ("code", "kind", "reason", "spent"),
     [
-        (1326, Blocked, "linked_refused", {Key.LINKED}), (5, Blocked, "linked_refused", {Key.LINKED}),
-        (1909, Blocked, "linked_refused", {Key.LINKED}), (1311, Unreachable, "no_domain_controller", ()),
-        (0x80090322, Blocked, "hop_certificate", ()), (0x8009030E, Blocked, "no_kerberos", ()),
+        (1326, Blocked, "linked_refused", {Key.LINKED}), (0x8009030C, Blocked, "linked_refused", {Key.LINKED}),
+        (0x8007052E, Blocked, "linked_refused", {Key.LINKED}), (86, Blocked, "linked_refused", {Key.LINKED}),
+        (5, Blocked, "not_admin", ()), (0x80070005, Blocked, "not_admin", ()),
+        (1327, Blocked, "linked_state", ()), (1328, Blocked, "linked_state", ()), (1330, Blocked, "linked_state", ()),
+        (1331, Blocked, "linked_state", ()), (1793, Blocked, "linked_state", ()), (1907, Blocked, "linked_state", ()),
+        (1909, Blocked, "linked_state", ()), (1329, Blocked, "linked_restricted", ()),
+        (1385, Blocked, "linked_restricted", ()),
     ],
 )  # fmt: skip
-def test_a_refused_second_hop_is_our_own_way_in(code, kind, reason, spent):
+def test_only_a_code_that_names_the_password_refuses_the_linked_credential(code, kind, reason, spent):
+    """By Kerberos a wrong password never is a 5, and an account that is locked or expired has the right one."""
     check(answer("change", "hop", code, "hop_refused"), kind, reason, spent)
+
+
+@pytest.mark.parametrize("code", [1311, 1355, 1787, 1789, 0x80090311])
+def test_where_no_controller_looked_nothing_is_spent_and_it_is_tried_again(code):
+    check(answer("change", "hop", code, "hop_unreachable"), Unreachable, "no_logon_server")
+
+
+@pytest.mark.parametrize("code", [0x80090303, 0x8009030E])
+def test_kerberos_without_an_answering_controller_blames_no_login(code):
+    check(answer("change", "hop", code, "hop_no_controller"), Unreachable, "no_logon_server")
+
+
+def test_access_denied_over_tls_may_be_a_wrong_password():
+    """A local account: the machine's service answers 401 whatever the cause, so its try counts."""
+    check(answer("change", "hop", 5, "hop_unclear"), Blocked, "linked_denied", {Key.LINKED})
 
 
 @pytest.mark.parametrize(
@@ -296,6 +317,11 @@ def test_a_refused_second_hop_is_our_own_way_in(code, kind, reason, spent):
     [
         (0x80338126, Unreachable, "hop_unreachable"), (0x803381B9, Unreachable, "no_dns"),
         (0x803381A6, Unreachable, "out_of_shells"), (12175, Blocked, "hop_certificate"),
+        (10060, Unreachable, "hop_unreachable"), (10061, Unreachable, "hop_unreachable"), (11001, Unreachable, "no_dns"),
+        (0x80090322, Blocked, "hop_certificate"), (0x80090303, Blocked, "hop_certificate"),
+        (1396, Blocked, "hop_certificate"), (1397, Blocked, "hop_certificate"), (0x8009030E, Blocked, "no_kerberos"),
+        (0x80090324, Unreachable, "clock_skew"), (1398, Unreachable, "clock_skew"),
+        (0x80338029, Unreachable, "hop_unreachable"),
     ],
 )  # fmt: skip
 def test_an_unopened_second_hop_spends_nothing(code, kind, reason):

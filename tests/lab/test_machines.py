@@ -23,6 +23,11 @@ def test_every_declared_call_is_answered_with_exactly_its_results(lab):
         "control": 1,
         "writes": False,
         "definition": {},
+        "port": 5985,
+        "wait_ms": 1,
+        "open_ms": 1,
+        "retries": 0,
+        "ignore_warnings": False,
     }
     for name, call in CALLS.items():
         args = {arg: samples.get(arg, "x") for arg in call.args}
@@ -125,9 +130,10 @@ def test_guest_never_gets_in_by_the_wire(lab):
 # a second machine
 
 
-def open_session(lab, computer="LAB-02", user=f"LAB-02\\{LOGIN}", password=None, auth="ssl"):
+def open_session(lab, computer="LAB-02", user=f"LAB-02\\{LOGIN}", password=None, auth="ssl", retries=0):
     password = password or lab.passwords[f"LAB-02\\{LOGIN}"]
-    return lab.ask("NewPSSession", "LAB-01", computer=computer, user=user, password=password, auth=auth)
+    login = {"computer": computer, "user": user, "password": password, "auth": auth}
+    return lab.ask("NewPSSession", "LAB-01", **login, open_ms=20_000, retries=retries)
 
 
 def test_a_second_machine_is_a_network_logon_there(lab):
@@ -141,8 +147,9 @@ def test_a_second_machine_is_a_network_logon_there(lab):
 @pytest.mark.parametrize(
     ("word", "code"),
     [
-        ("off", calls.WS_UNREACHABLE), ("certificate", calls.WS_CERTIFICATE), ("no-network", calls.NOT_GRANTED),
-        ("no-shells", calls.WS_NO_SHELLS), ("refuse-login", calls.DENIED),
+        ("off", calls.WS_UNREACHABLE), ("certificate", calls.WS_CERTIFICATE), ("no-network", calls.DENIED),
+        ("no-shells", calls.WS_NO_SHELLS), ("refuse-login", calls.DENIED), ("no-winrm", calls.WS_TIMED_OUT),
+        ("no-port", calls.WS_UNREACHABLE),
     ],
 )  # fmt: skip
 def test_a_second_machine_fails_with_its_own_code_and_counts_no_wrong_logon(lab, word, code):
@@ -160,9 +167,9 @@ def test_another_certificate_gets_no_login(lab):
 def test_unknown_names_wrong_passwords_and_kerberos_with_a_local_account(lab):
     assert open_session(lab, "LAB-99")["code"] == calls.WS_UNKNOWN_NAME
     assert open_session(lab, "lab-02.other.test")["code"] == calls.WS_UNKNOWN_NAME
-    assert open_session(lab, password="wrong")["code"] == calls.WRONG_LOGON
+    assert open_session(lab, password="wrong")["code"] == calls.DENIED, "over TLS the service gives no cause"
     assert lab.wrong(account=f"LAB-02\\{LOGIN}") == 1
-    assert open_session(lab, auth="kerberos")["code"] == calls.SEC_NO_CREDENTIALS
+    assert open_session(lab, auth="kerberos")["code"] == calls.SEC_NO_AUTHORITY
 
 
 def test_kerberos_is_strict_and_uses_no_ntlm(lab):
@@ -174,13 +181,32 @@ def test_kerberos_is_strict_and_uses_no_ntlm(lab):
     assert lab.machine().ntlm == {}
     assert open_session(lab, user="CORP\\lab-adm", password=old, auth="ssl")["code"] == 0
     lab.net.set_fault("DC1", "off")
-    assert open_session(lab, user="CORP\\lab-adm", password=GOOD, auth="kerberos")["code"] == calls.SEC_NO_CREDENTIALS
+    assert open_session(lab, user="CORP\\lab-adm", password=GOOD, auth="kerberos")["code"] == calls.SEC_NO_AUTHORITY
 
 
 def test_a_slow_second_machine_keeps_its_caller_waiting(lab):
     lab.net.set_fault("LAB-02", "slow:1500")
     open_session(lab)
     assert lab.slept == [1.5]
+
+
+def test_new_ps_session_tries_five_times_more_unless_it_is_told_not_to(lab):
+    lab.net.set_fault("LAB-02", "off")
+    open_session(lab, retries=5)
+    assert lab.slept == [120.0]
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "seconds"),
+    [("none", 0, []), ("off", calls.CONNECT_TIMED_OUT, [2.0]), ("no-port", calls.CONNECT_REFUSED, []),
+     ("no-winrm", 0, []), ("slow:5000", 0, [])],
+)  # fmt: skip
+def test_a_port_is_probed_as_tcp_answers(lab, word, code, seconds):
+    lab.net.set_fault("LAB-02", word)
+    assert lab.ask("TcpConnect", "LAB-01", computer="LAB-02", port=5985, wait_ms=2000)["code"] == code
+    assert lab.slept == seconds
+    nobody = lab.ask("TcpConnect", "LAB-01", computer="LAB-99", port=5985, wait_ms=2000)
+    assert nobody["code"] == calls.NO_SUCH_HOST
 
 
 @pytest.mark.parametrize(

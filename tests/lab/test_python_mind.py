@@ -7,7 +7,7 @@ import pytest
 from pwserver.connectors.contract import OPERATIONS, STOPS
 from pwserver.lab import calls, python_mind
 from pwserver.lab.model.accounts import DAY
-from pwserver.lab.model.machines import Laps
+from pwserver.lab.model.machines import ADMINISTRATORS, Laps
 from tests.lab.conftest import GOOD, LOGIN, OTHER
 
 USER = "Administrator"
@@ -452,9 +452,10 @@ def test_over_a_second_hop_the_second_machine_answers(lab):
 @pytest.mark.parametrize(
     ("word", "reason", "code"),
     [
-        ("off", "hop_unreachable", calls.WS_UNREACHABLE), ("certificate", "hop_unreachable", calls.WS_CERTIFICATE),
-        ("no-shells", "hop_unreachable", calls.WS_NO_SHELLS), ("refuse-login", "hop_refused", calls.DENIED),
-        ("no-network", "hop_refused", calls.NOT_GRANTED), ("constrained", "language_mode", 0),
+        ("off", "hop_unreachable", calls.CONNECT_TIMED_OUT), ("certificate", "hop_unreachable", calls.WS_CERTIFICATE),
+        ("no-shells", "hop_unreachable", calls.WS_NO_SHELLS), ("refuse-login", "hop_unclear", calls.DENIED),
+        ("no-network", "hop_unclear", calls.DENIED), ("constrained", "language_mode", 0),
+        ("no-port", "hop_unreachable", calls.CONNECT_REFUSED), ("no-winrm", "hop_unreachable", calls.WS_TIMED_OUT),
         ("cut-before", "hop_broken", calls.WS_BROKEN), ("late:20", "hop_broken", calls.WS_BROKEN),
     ],
 )  # fmt: skip
@@ -478,12 +479,12 @@ def test_a_machine_that_echoes_refuses_the_new_password_and_repeats_it(lab, hop)
 
 def test_a_wrong_linked_credential_costs_one_try_and_only_its_own(lab):
     answer = change(lab, hop=lab.hop(secret="wrong"))
-    assert told(answer) == ("hop", "hop_refused", calls.WRONG_LOGON, False)
+    assert told(answer) == ("hop", "hop_unclear", calls.DENIED, False)
     assert lab.machine().bad_logons == {f"LAB-02\\{LOGIN}": 1}
     assert told(change(lab, hop=lab.hop() | {"machine": "LAB-99"})) == (
         "hop",
         "hop_unreachable",
-        calls.WS_UNKNOWN_NAME,
+        calls.NO_SUCH_HOST,
         False,
     )
     assert told(change(lab, hop=lab.hop() | {"auth": "basic"})) == ("hop", "bad_request", 0, False)
@@ -513,6 +514,100 @@ def test_what_is_applied_late_is_applied_within_its_time_to_live_or_never(lab, t
     assert lab.password() != GOOD
     apply()
     assert (lab.password() == GOOD) is applied
+
+
+def by_kerberos(lab, machine="LAB-02", secret=None, user="CORP\\lab-adm"):
+    return lab.hop(machine) | {"user": user, "secret": secret or lab.passwords["CORP\\lab-adm"], "auth": "kerberos"}
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [({"disabled": True}, calls.DISABLED), ({"expires": 1.0}, calls.ACCOUNT_EXPIRED),
+     ({"must_change": True}, calls.MUST_CHANGE)],
+)  # fmt: skip
+def test_by_kerberos_the_controller_gives_the_state_of_the_linked_account(lab, values, code):
+    account = lab.account("lab-adm", "DC1")
+    for name, value in values.items():
+        setattr(account, name, value)
+    assert told(change(lab, hop=by_kerberos(lab))) == ("hop", "hop_refused", code, False)
+
+
+def test_by_kerberos_a_wrong_password_is_never_access_denied(lab):
+    assert told(change(lab, hop=by_kerberos(lab, secret="wrong"))) == ("hop", "hop_refused", calls.WRONG_LOGON, False)
+    lab.machine().groups[ADMINISTRATORS] = ["@-500", "@-1001"]
+    assert told(change(lab, hop=by_kerberos(lab))) == ("hop", "hop_refused", calls.DENIED, False)
+
+
+@pytest.mark.parametrize("user", ["CORP\\lab-adm", "lab-adm@corp.test", "LAB-01\\svc-psrv", "ELSEWHERE\\adm"])
+def test_where_no_controller_of_the_domain_answers_nobody_looks_at_the_login(lab, user):
+    lab.net.set_fault("DC1", "off")
+    answer = change(lab, hop=by_kerberos(lab, user=user))
+    assert told(answer) == ("hop", "hop_unreachable", calls.SEC_NO_AUTHORITY, False)
+    assert lab.machine().bad_logons == {}
+    lab.net.set_fault("DC1", "on")
+    if "@" in user or user.startswith("CORP"):
+        assert told(change(lab, hop=by_kerberos(lab, user=user)))[0] == "done"
+
+
+@pytest.mark.parametrize("code", [0x80090303, 0x8009030E])
+def test_a_code_of_kerberos_that_may_be_a_silent_controller_is_asked_after(lab, code, monkeypatch):
+    real = lab.net.call
+
+    def call(machine, as_user, name, args):
+        return calls.blank(name) | {"code": code} if name == "NewPSSession" else real(machine, as_user, name, args)
+
+    monkeypatch.setattr(lab.net, "call", call)
+    assert told(change(lab, hop=by_kerberos(lab))) == ("hop", "hop_unreachable", code, False)
+    lab.net.set_fault("DC1", "off")
+    assert told(change(lab, hop=by_kerberos(lab))) == ("hop", "hop_no_controller", code, False)
+
+
+@pytest.mark.parametrize(
+    ("word", "seconds"),
+    [("off", [2.0]), ("no-port", []), ("no-winrm", [20.0]), ("slow:5000", [5.0, 5.0]), ("slow:70000", [20.0])],
+)
+def test_a_dead_second_hop_costs_the_time_it_costs_and_no_more(lab, word, seconds):
+    """With New-PSSession's own five retries it would outlive our call, which then counts as unknown."""
+    lab.net.set_fault("LAB-02", word)
+    change(lab, hop=lab.hop())
+    assert lab.slept == seconds
+
+
+def test_the_time_outs_of_windows_may_be_shortened(lab):
+    lab.net.pace = 0.1
+    lab.net.set_fault("LAB-02", "off")
+    change(lab, hop=lab.hop())
+    assert lab.slept == [0.2]
+
+
+def test_the_hand_over_is_announced_only_when_it_happens(lab):
+    def announced(**given):
+        lines = []
+        request = {
+            "attempt": "a-1", "op": "reset", "ttl_ms": 30_000, "expect": {"computer_name": "LAB-02", "machine_sid": None},
+            "params": {"user": "Administrator", "min_left": 2, "unlock": False}, "secrets": {"new": GOOD},
+            "hop": lab.hop(),
+        } | given  # fmt: skip
+        python_mind.run(lab.net, "LAB-01", f"LAB-01\\{LOGIN}", "reset", request, emit=lines.append)
+        return lines
+
+    assert announced() == [b'{"psrv":"handed_over","attempt":"a-1"}\n']
+    assert announced(expect={"computer_name": "LAB-09", "machine_sid": None}) == []
+    assert announced(hop=lab.hop(secret="wrong")) == []
+    assert announced(ttl_ms=0) == []
+    lab.net.set_fault("LAB-02", "cut-before")
+    assert len(announced()) == 1, "the line broke after it"
+
+
+@pytest.mark.parametrize("hop", [True, False])
+def test_a_helper_that_is_not_compiled_is_an_answer(lab, hop):
+    lab.net.set_fault("LAB-02", "no-compiler")
+    answer = change(lab, hop=lab.hop() if hop else None)
+    assert told(answer) == ("start", "helper_not_compiled", 0, False)
+    assert "Access is denied" in answer.text
+    lab.net.set_fault("LAB-02", "none")
+    lab.net.set_fault("LAB-02", "stale-lib")
+    assert told(change(lab, hop=lab.hop() if hop else None))[0] == "done"
 
 
 def test_a_domain_login_goes_by_kerberos(lab):

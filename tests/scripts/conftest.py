@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from pwserver.connectors import contract
 from pwserver.lab import engine_mind
 from tests.engine import NAME, engine_or_skip
 from tests.lab.conftest import Lab
@@ -21,8 +22,14 @@ class Ran:
     output: bytes
 
     @property
+    def announced(self) -> bool:
+        """Whether the hand-over to a second machine was announced."""
+        return contract.is_handed_over(self.output, f"attempt-{self.scenario.name}")
+
+    @property
     def answer(self):
-        return json.loads(self.output)
+        line = contract.handed_over_line(f"attempt-{self.scenario.name}")
+        return json.loads(self.output.removeprefix(line))
 
 
 FEW = 12

@@ -11,7 +11,7 @@ from pwserver.connectors import scripts
 from pwserver.connectors.contract import OPERATIONS
 from pwserver.lab import calls, python_mind
 from pwserver.lab.engine_mind import Case
-from pwserver.lab.model.machines import Laps
+from pwserver.lab.model.machines import ADMINISTRATORS, Laps
 from tests.lab.conftest import LOGIN, Lab
 from tests.scripts.pairs import Pair
 
@@ -58,6 +58,10 @@ class Scenario:
         secrets = {"old": old, "new": NEW, "value": old or lab.passwords["SRV-01\\svc-backup"]}
         secrets |= {"login_password": lab.passwords["CORP\\lab-adm"]} | self.secrets
         start = self.machine if self.hop is None else "LAB-01"
+        hop = None
+        if self.hop is not None:
+            user = self.hop.get("user", f"{self.machine}\\{LOGIN}")
+            hop = lab.hop(self.machine, user, self.hop.get("secret") or lab.passwords[user]) | self.hop
         request = {
             "attempt": f"attempt-{self.name}",
             "op": self.op,
@@ -65,7 +69,7 @@ class Scenario:
             "expect": {"computer_name": self.expect or self.machine, "machine_sid": self.sid},
             "params": {name: given[name] for name in OPERATIONS[self.op].params},
             "secrets": {name: secrets[name] for name in OPERATIONS[self.op].secrets},
-            "hop": None if self.hop is None else lab.hop(self.machine) | self.hop,
+            "hop": hop,
         }
         if self.pair:
             lab.net.call = injected(lab, self.pair)  # type: ignore[method-assign]
@@ -418,6 +422,50 @@ def domains() -> list[Scenario]:
     return made
 
 
+def no_admin_there(lab: Lab) -> None:
+    """Neither the domain's administrators nor the linked credential administer LAB-02."""
+    lab.machine().groups[ADMINISTRATORS] = ["@-500", "@-1001"]
+
+
+def by_kerberos(user: str = "CORP\\lab-adm", **more: Any) -> dict[str, Any]:
+    return {"user": user, "auth": "kerberos"} | more
+
+
+def linked_account(**values: Any) -> Callable[[Lab], None]:
+    return account("DC1", "lab-adm", **values)
+
+
+def kerberos_hops() -> list[Scenario]:
+    """The ways in which a domain login is let in, or not."""
+    states: dict[str, Callable[[Lab], object] | None] = {
+        "": None,
+        "no-admin": no_admin_there,
+        "locked": lambda lab: linked_account(locked_at=lab.clock().timestamp())(lab),
+        "disabled": linked_account(disabled=True),
+        "expired": linked_account(expires=1.0),
+        "must": linked_account(must_change=True),
+        "hours": linked_account(outside_hours=True),
+        "workstation": linked_account(other_workstation=True),
+        "dc-off": fault("off", "DC1"),
+    }
+    made = [
+        Scenario(f"kerberos-{name}" if name else "kerberos", "change", "LAB-02", hop=by_kerberos(), prepare=prepare)
+        for name, prepare in states.items()
+    ]
+    made += [
+        Scenario("kerberos-wrong", "change", "LAB-02", hop=by_kerberos(secret="not it")),
+        Scenario("kerberos-local", "change", "LAB-02", hop=by_kerberos("LAB-01\\svc-psrv", secret="x")),
+    ]
+    for code in (0x80090303, 0x8009030E):
+        pair = Pair("change", "NewPSSession", code)
+        for user in ("CORP\\lab-adm", "lab-adm@corp.test"):
+            hop = by_kerberos(user, secret="x")
+            made.append(Scenario(f"kerberos-{code:#x}-{user}", "change", "LAB-02", hop=hop, pair=pair))
+            silent = fault("off", "DC1")
+            made.append(Scenario(f"kerberos-{code:#x}-{user}-dc-off", "change", "LAB-02", hop=hop, pair=pair, prepare=silent))
+    return made
+
+
 def hops() -> list[Scenario]:
     over: dict[str, Any] = {}
     made = [
@@ -440,6 +488,10 @@ def hops() -> list[Scenario]:
         Scenario("hop-cut-before", "change", "LAB-02", hop=over, prepare=fault("cut-before")),
         Scenario("hop-cut-after", "change", "LAB-02", hop=over, prepare=fault("cut-after")),
         Scenario("hop-too-late", "change", "LAB-02", hop=over, ttl_ms=0),
+        Scenario("hop-no-port", "change", "LAB-02", hop=over, prepare=fault("no-port")),
+        Scenario("hop-no-winrm", "change", "LAB-02", hop=over, prepare=fault("no-winrm")),
+        Scenario("hop-slow", "change", "LAB-02", hop=over, prepare=fault("slow:70000")),
+        *kerberos_hops(),
     ]
     for name, value in HOSTILE.items():
         made.append(Scenario(f"hop-change-{name}", "change", "LAB-02", secrets={"new": value}, hop=over))

@@ -71,7 +71,8 @@ def test_an_account_that_is_only_written_is_not_shown_as_proved() -> None:
 def test_refused_blocked_and_silent_each_have_their_own_words_and_step() -> None:
     entry = scenes.out_of_sync()
     refused, blocked, silent = (link_of(entry, machine) for machine in ("LAB-05", "LAB-06", "LAB-04"))
-    assert [views.step_of(each) for each in (refused, blocked, silent)] == ["approve", "agent", ""]
+    assert [views.step_of(each) for each in (refused, blocked, silent)] == ["approve", "credential", ""]
+    assert blocked.credential is not None, "the button leads to it"
     assert refused.evidence.plain(now()).startswith("tried once")
     assert blocked.evidence.plain(now()).startswith("our login, sent once")
     assert silent.evidence.plain(now()) == "next try 02:04:00, 3 tries so far"

@@ -22,7 +22,12 @@ _SHARED = {
     "service": ("place.ps1", "service.ps1"),
     "identity": (),
 }
-_NATIVE = {"PsrvNative": "native.cs", "PsrvService": "native_service.cs", "PsrvDomain": "native_domain.cs"}
+_NATIVE = {
+    "PsrvNative": "native.cs",
+    "PsrvService": "native_service.cs",
+    "PsrvDomain": "native_domain.cs",
+    "PsrvLocator": "native_locator.cs",
+}
 _NATIVE_OF = {"service": "PsrvService", "domain": "PsrvDomain"}
 _LIBRARIES = {"PsrvDomain": ("System.DirectoryServices.Protocols", "System.Xml")}
 """What a helper needs besides the libraries that are always there."""
@@ -53,17 +58,20 @@ def _read(name: str) -> str:
 BOOTSTRAP = _read("bootstrap.ps1")
 
 
-def _native(kind: str) -> str:
-    """The C# helpers a kind needs; a session that already has them does not compile them again."""
-    names = ["PsrvNative", *filter(None, [_NATIVE_OF.get(kind)])]
-    return "".join(_added(name) for name in names)
+def _helpers(*names: str) -> str:
+    """A script block that compiles the C# helpers; a session that already has them does not compile them again.
+
+    The script runs it where a failure becomes an answer. Windows PowerShell takes a stale LIB variable for a warning,
+    and a warning for an error.
+    """
+    return "$psrvHelpers = {\n$env:LIB = $null\n" + "".join(_added(name) for name in names) + "}\n"
 
 
 def _added(name: str) -> str:
     libraries = _LIBRARIES.get(name, ())
     load = "".join(f"[void][Reflection.Assembly]::LoadWithPartialName('{library}')\n" for library in libraries)
     needs = " -ReferencedAssemblies " + ", ".join(f"'{library}'" for library in libraries) if libraries else ""
-    text = f"  Add-Type{needs} -TypeDefinition @'\n{_read(_NATIVE[name])}'@\n"
+    text = f"  Add-Type -IgnoreWarnings{needs} -TypeDefinition @'\n{_read(_NATIVE[name])}'@\n"
     return f"{load}if ($null -eq ('{name}' -as [type])) {{\n{text}}}\n"
 
 
@@ -72,11 +80,12 @@ def script(op: str, hop: bool = False) -> str:
     """The whole text shipped for ``op``: run on the machine itself, or with ``hop`` by an agent on a second machine."""
     if hop:
         inner = base64.b64encode(script(op).encode()).decode()
-        lines = (_read("frame.ps1"), f"$psrvInnerText = '{inner}'\n", _read("hop.ps1"), _read("finish.ps1"))
-        return "".join(lines)
+        own = f"$psrvInnerText = '{inner}'\n" + _helpers("PsrvLocator")
+        return _read("frame.ps1") + own + _read("hop.ps1") + _read("finish.ps1")
     kind = _PARTS[op]
+    helpers = _helpers("PsrvNative", *filter(None, [_NATIVE_OF.get(kind)]))
     shared = "".join(_read(name) for name in ("machine.ps1", *_SHARED[kind], OPERATIONS[op].script))
-    return _read("frame.ps1") + _native(kind) + shared + _read("finish.ps1")
+    return _read("frame.ps1") + helpers + shared + _read("finish.ps1")
 
 
 def hop_script(op: str) -> str:

@@ -1,13 +1,47 @@
 # Runs the same script on a second machine, opened with the linked credential. That machine first says who it is; the
-# request is handed over, as a SecureString, only after its answer is right. Kerberos for a domain login, else a checked
-# certificate; there is no third way, since a rogue name would get the login.
+# request is handed over, as a SecureString, only after its answer is right, and one line on standard output comes before.
+# Kerberos for a domain login, else a checked certificate; there is no third way, since a rogue name would get the login.
 
-# Whether the second machine, or its domain, looked at the login and said no. Everything else never got so far.
-function Test-PsrvLoginRefused([long]$code) {
+# Whether the code speaks of the linked credential: its password, a state of its account, or a right it lacks there. With
+# everything else nobody looked at it.
+function Test-PsrvLoginSeen([long]$code) {
   $low = $code
   if ($code -ge 2147942400 -and $code -lt 2148007936) { $low = $code - 2147942400 }
-  return @(5, 86, 1311, 1326, 1327, 1328, 1329, 1330, 1331, 1385, 1396, 1397, 1787, 1789, 1793, 1907, 1909) -contains $low -or
-    @(2148074252, 2148074254, 2148074257, 2148074274) -contains $code
+  return @(5, 86, 1326, 1327, 1328, 1329, 1330, 1331, 1385, 1793, 1907, 1909) -contains $low -or $code -eq 2148074252
+}
+
+# Whether WinRM's port takes a connection within two seconds: 0, or the socket's own code. A host that drops packets would
+# keep New-PSSession for as long as TCP tries.
+function Test-PsrvPort([string]$computer, [int]$port) {
+  try {
+    $probe = New-Object Net.Sockets.TcpClient ([Net.Sockets.AddressFamily]::InterNetworkV6)
+    $probe.Client.DualMode = $true
+  }
+  catch { $probe = New-Object Net.Sockets.TcpClient }
+  try {
+    $begun = $probe.BeginConnect($computer, $port, $null, $null)
+    if (-not $begun.AsyncWaitHandle.WaitOne(2000)) { return 10060 }
+    $probe.EndConnect($begun)
+    return 0
+  }
+  catch {
+    $failure = $_.Exception
+    while ($null -ne $failure.InnerException) { $failure = $failure.InnerException }
+    if ($failure -is [Net.Sockets.SocketException]) { return [int]$failure.SocketErrorCode }
+    return 0
+  }
+  finally { $probe.Close() }
+}
+
+# Whether a domain controller answers for the login's domain: true, false, or null when it could not be asked.
+function Test-PsrvController([string]$login) {
+  $domain = $login.Split('\')[0]
+  if ($login.IndexOf('\') -lt 0) { $domain = $login.Split('@')[-1] }
+  try {
+    . $psrvHelpers
+    return [PsrvLocator]::FindController($domain) -eq 0
+  }
+  catch { return $null }
 }
 
 # The number that remoting gives, or the one at the bottom.
@@ -41,18 +75,25 @@ $psrvBegin = {
   $hop = $null
   $psrvRequest['hop'] = $null
   $inner = [Text.Encoding]::UTF8.GetString([Convert]::FromBase64String($psrvInnerText))
-  $options = New-PSSessionOption -OpenTimeout 20000 -OperationTimeout 180000 -NoMachineProfile
+  $options = New-PSSessionOption -OpenTimeout 20000 -OperationTimeout 180000 -MaxConnectionRetryCount 0 -NoMachineProfile
+  $port = 5985
+  if ($auth -ceq 'ssl') { $port = 5986 }
+  elseif ($auth -cne 'kerberos') { Stop-Psrv 'bad_request' 0 }
+  $code = Test-PsrvPort $computer $port
+  if ($code -ne 0) { Stop-Psrv 'hop_unreachable' $code }
   $session = $null
   try {
     try {
       if ($auth -ceq 'kerberos') { $session = New-PSSession -ComputerName $computer -Credential $credential -Authentication Kerberos -SessionOption $options }
-      elseif ($auth -ceq 'ssl') { $session = New-PSSession -ComputerName $computer -Credential $credential -UseSSL -SessionOption $options }
-      else { Stop-Psrv 'bad_request' 0 }
+      else { $session = New-PSSession -ComputerName $computer -Credential $credential -UseSSL -SessionOption $options }
     }
     catch {
-      if ([string]$_.Exception.Message -ceq 'psrv:stop') { throw }
       $code = Get-PsrvRemoteCode $_.Exception
-      if (Test-PsrvLoginRefused $code) { Stop-Psrv 'hop_refused' $code }
+      # over TLS the machine's service answers 401 whatever the cause; by Kerberos a wrong password never is a 5
+      if ($auth -ceq 'ssl' -and ($code -eq 5 -or $code -eq 2147942405)) { Stop-Psrv 'hop_unclear' $code }
+      if (Test-PsrvLoginSeen $code) { Stop-Psrv 'hop_refused' $code }
+      # no credentials, or no such target: also what Kerberos may end with when no controller answers
+      if ((2148074243, 2148074254) -contains $code -and (Test-PsrvController $credential.UserName) -eq $false) { Stop-Psrv 'hop_no_controller' $code }
       Stop-Psrv 'hop_unreachable' $code
     }
     # first who it is: nothing secret is in this question
@@ -75,6 +116,9 @@ $psrvBegin = {
     $payload = New-Object Security.SecureString
     foreach ($letter in $psrvReader.Serialize($psrvRequest).ToCharArray()) { $payload.AppendChar($letter) }
     $psrvRequest = $null
+    # the server counts the request as sent from this line on, and only from here on
+    [Console]::Out.Write('{"psrv":"handed_over","attempt":' + (ConvertTo-PsrvJson $answer['attempt']) + '}' + "`n")
+    [Console]::Out.Flush()
     try {
       $told = [string]@(Invoke-Command -Session $session -ScriptBlock $psrvFar -ArgumentList $inner, $payload)[-1]
       [void]$psrvReader.DeserializeObject($told)

@@ -52,6 +52,12 @@ $psrvBegin = {
   $psrvGiven = (Join-PsrvNames $psrvParams.Keys) + ';' + (Join-PsrvNames $psrvSecure.Keys)
   if ($psrvRequest.ContainsKey('only')) { $psrvTakes = $psrvTakes.Split(';')[0] + ';' }
   if ($psrvGiven -cne $psrvTakes) { Stop-Psrv 'bad_request' 0 }
+  try { . $psrvHelpers }
+  catch {
+    # the compiler's own words, which know of nothing that was handed over
+    $answer['text'] = ([string]$_.Exception.Message).Split("`n")[0].Trim()
+    Stop-Psrv 'helper_not_compiled' 0
+  }
   $psrvExpect = $psrvRequest['expect']
   Confirm-PsrvMachine $psrvExpect $psrvLocal
   if ($psrvRequest.ContainsKey('only')) { $answer['ticks'] = [long][PsrvNative]::Clock() }

@@ -5,6 +5,7 @@ while ($true) {
   $LabCase = [Lab]::Ask('lab:next', @{})
   if ($null -eq $LabCase['script']) { break }
   $PSVersionTable['PSVersion'] = [version]$LabCase['ps_version']
+  $env:LIB = $LabCase['lib']
   $LabSaid = [IO.StringWriter]::new()
   [Console]::SetOut($LabSaid)
   try {

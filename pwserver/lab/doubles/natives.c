@@ -125,7 +125,7 @@ int DsGetDcNameW(wide computer, wide domain, void *guid, wide site, uint32_t fla
     (void)computer; (void)guid; (void)site;
     Line l = begin("DsGetDcNameW"); text(&l, "domain", domain); ask(&l);
     if (code()) return code();
-    if (!(flags & 0x80)) return 1004; /* another controller than the PDC emulator is never asked for */
+    if (!(flags & 0x480)) return 1004; /* only the PDC emulator, or one that gives tickets, is ever asked for */
     void **found = calloc(8, sizeof *found);
     char *name = got("name"), *with = malloc(strlen(name) + 3);
     sprintf(with, "\\\\%s", name);

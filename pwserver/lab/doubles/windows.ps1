@@ -61,12 +61,35 @@ class LabFolder {
 }
 class LabScheduler { [void] Connect() { } [object] GetFolder([string]$path) { return [LabFolder]::new($path) } }
 
+# ---- a connection to a port ----
+class LabWaitHandle {
+  [Collections.IDictionary]$Attempt
+  # ask the network once; it takes as long as the connection, or the wait, lasts
+  [bool] WaitOne([int]$milliseconds) {
+    $told = [Lab]::Ask('TcpConnect', @{ computer = $this.Attempt['computer']; port = $this.Attempt['port']; wait_ms = $milliseconds })
+    $this.Attempt['code'] = $told['code']
+    return $told['code'] -ne 10060
+  }
+}
+class LabTcpClient {
+  [Collections.IDictionary]$Client = @{ DualMode = $false }
+  [object] BeginConnect([string]$computer, [int]$port, $callback, $state) {
+    $attempt = @{ computer = $computer; port = $port; code = 10060 }
+    $attempt['AsyncWaitHandle'] = [LabWaitHandle]::new()
+    $attempt['AsyncWaitHandle'].Attempt = $attempt
+    return $attempt
+  }
+  [void] EndConnect($attempt) { if ($attempt['code'] -ne 0) { throw [Net.Sockets.SocketException]::new($attempt['code']) } }
+  [void] Close() { }
+}
+
 # the body is kept: a FunctionInfo would follow the redefinition
 $LabNewObject = Get-Command New-Object
 if ($LabNewObject.CommandType -eq 'Function') { $LabNewObject = $LabNewObject.ScriptBlock }
 function New-Object {
   param([Parameter(Position = 0)][string]$TypeName, [Parameter(Position = 1)][object[]]$ArgumentList, [string]$ComObject)
   if ($ComObject -eq 'Schedule.Service') { return [LabScheduler]::new() }
+  if ($TypeName -eq 'Net.Sockets.TcpClient') { return [LabTcpClient]::new() }
   , (& $LabNewObject @PSBoundParameters)
 }
 
@@ -74,7 +97,9 @@ function New-Object {
 $LabAddType = Get-Command Add-Type
 if ($LabAddType.CommandType -eq 'Function') { $LabAddType = $LabAddType.ScriptBlock }
 function Add-Type {
-  param([string]$TypeDefinition, [string[]]$ReferencedAssemblies)
+  param([string]$TypeDefinition, [string[]]$ReferencedAssemblies, [switch]$IgnoreWarnings)
+  $told = [Lab]::Ask('CompileType', @{ lib = [string]$env:LIB; ignore_warnings = [bool]$IgnoreWarnings })
+  if ($told['code'] -ne 0) { throw [InvalidOperationException]::new($told['text']) }
   if ($ReferencedAssemblies -notcontains 'System.DirectoryServices.Protocols') { & $LabAddType -TypeDefinition $TypeDefinition; return }
   & $LabAddType -TypeDefinition ($TypeDefinition + [IO.File]::ReadAllText($env:PSRV_LAB_DOUBLES + '/directory.cs'))
   [DirectoryServices.Protocols.Lab]::Ask = { param($name, $with) [Lab]::Ask($name, $with) }
@@ -86,12 +111,16 @@ function Stop-Lab([string]$what, [long]$code) {
   $refusal.ErrorCode = [Lab]::Number($code)
   throw $refusal
 }
-function New-PSSessionOption { param([int]$OpenTimeout, [int]$OperationTimeout, [switch]$NoMachineProfile) return @{} }
+function New-PSSessionOption {
+  param([int]$OpenTimeout = 180000, [int]$OperationTimeout, [int]$MaxConnectionRetryCount = 5, [switch]$NoMachineProfile)
+  return @{ open_ms = $OpenTimeout; retries = $MaxConnectionRetryCount }
+}
 function New-PSSession {
   param([string]$ComputerName, [pscredential]$Credential, $Authentication, [switch]$UseSSL, $SessionOption)
   $how = 'negotiate'
   if ($UseSSL) { $how = 'ssl' } elseif ($Authentication -eq 'Kerberos') { $how = 'kerberos' }
-  $told = [Lab]::Ask('NewPSSession', @{ computer = $ComputerName; user = $Credential.UserName; password = $Credential.GetNetworkCredential().Password; auth = $how })
+  $asked = @{ computer = $ComputerName; user = $Credential.UserName; password = $Credential.GetNetworkCredential().Password; auth = $how }
+  $told = [Lab]::Ask('NewPSSession', $asked + $SessionOption)
   if ($told['code'] -ne 0) { Stop-Lab 'Connecting to the remote server failed.' $told['code'] }
   return $told
 }
@@ -102,6 +131,7 @@ function Invoke-Command {
   if ($told['code'] -ne 0) { Stop-Lab 'The connection to the remote server was lost.' $told['code'] }
   $here = $PSVersionTable['PSVersion']
   $PSVersionTable['PSVersion'] = [version]$told['ps_version']
+  $env:LIB = $told['lib']
   if ($told['language_mode'] -ne 'FullLanguage') { $ScriptBlock = { '{"psrv":"language_mode"}' } }
   try { $out = @(& $ScriptBlock @ArgumentList) }
   finally {
@@ -116,4 +146,5 @@ function Remove-PSSession { [CmdletBinding()] param($Session) }
 # ---- the shell itself ----
 $LabShell = [Lab]::Ask('PowerShellHost', @{})
 $PSVersionTable['PSVersion'] = [version]$LabShell['ps_version']
+$env:LIB = $LabShell['lib']
 if ($LabShell['language_mode'] -ne 'FullLanguage') { $ExecutionContext.SessionState.LanguageMode = $LabShell['language_mode'] }

@@ -9,9 +9,12 @@ from pwserver.lab.model.accounts import State
 
 WORDS = (
     "off, on, slow:MS, cut-before, cut-after, late:SECONDS, name:OTHER, reinstalled, certificate, filtered, "
-    "no-network, constrained, no-shells, refuse-login, echo or none"
+    "no-network, constrained, no-shells, refuse-login, no-port, no-winrm, stale-lib, no-compiler, echo or none"
 )
-_FLAGS = ("reinstalled", "certificate", "filtered", "no-network", "constrained", "no-shells", "refuse-login", "echo")
+_FLAGS = (
+    "reinstalled", "certificate", "filtered", "no-network", "constrained", "no-shells", "refuse-login", "no-port",
+    "no-winrm", "stale-lib", "no-compiler", "echo",
+)  # fmt: skip
 
 
 class Fault(State):
@@ -36,8 +39,21 @@ class Fault(State):
     no_shells: bool = False
     refuse_login: bool = False
     """Every login of ours is answered with 401, without counting as a wrong logon."""
+    no_port: bool = False
+    """It is on, and refuses the connection to WinRM's port."""
+    no_winrm: bool = False
+    """Its port takes connections, and nothing behind it answers."""
+    stale_lib: bool = False
+    """Its LIB variable names a folder that is gone."""
+    no_compiler: bool = False
+    """csc.exe cannot start, or cannot write to the temporary folder."""
     echo: bool = False
     """Every new password is refused by policy, and repeated in the words that say so."""
+
+    @property
+    def is_silent(self) -> bool:
+        """WinRM does not answer."""
+        return self.off or self.no_port or self.no_winrm
 
     def words(self) -> str:
         """As typed on the command line; "" without a fault."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Result = dict[str, Any]
 Key = dict[str, Any]
+STALE_LIB = "C:\\Old\\Lib"
 
 
 def get_computer_name(net: Network, machine: Machine, caller: Caller) -> Result:
@@ -27,7 +28,16 @@ def ds_role(net: Network, machine: Machine, caller: Caller) -> Result:
 
 def powershell_host(net: Network, machine: Machine, caller: Caller) -> Result:
     mode = "ConstrainedLanguage" if machine.fault.constrained else "FullLanguage"
-    return {"ps_version": machine.ps_version, "language_mode": mode}
+    return {"ps_version": machine.ps_version, "language_mode": mode, "lib": STALE_LIB if machine.fault.stale_lib else ""}
+
+
+def compile_type(net: Network, machine: Machine, caller: Caller, lib: str, ignore_warnings: bool) -> Result:
+    if machine.fault.no_compiler:
+        return {"code": 1, "text": "(0) : Could not write to output file 'c:\\Windows\\Temp\\k3.dll' -- 'Access is denied.'"}
+    if lib and not ignore_warnings:
+        text = f"(0) : Warning as Error: Invalid search path '{lib}' specified in 'LIB environment variable'"
+        return {"code": 1, "text": text}
+    return {"text": ""}
 
 
 def check_token_membership(net: Network, machine: Machine, caller: Caller) -> Result:
@@ -89,6 +99,7 @@ HANDLERS: dict[str, Callable[..., Result]] = {
     "GetComputerNameW": get_computer_name,
     "DsRoleGetPrimaryDomainInformation": ds_role,
     "PowerShellHost": powershell_host,
+    "CompileType": compile_type,
     "CheckTokenMembership": check_token_membership,
     "GetSystemTimeAsFileTime": get_system_time,
     "RegOpenKeyEx": reg_open_key,

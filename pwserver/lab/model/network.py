@@ -71,6 +71,8 @@ class Network:
         fresh: Callable[[float], NetworkState] | None = None,
     ) -> None:
         self.state, self.clock, self.sleep = state, clock, time.sleep
+        self.pace = 1.0
+        """By how much Windows' own time-outs are shortened; a machine's slowness is not."""
         self._save, self._dirty, self._lock = save, False, threading.RLock()
         self._depth = 0
         beginning = state.model_dump_json()
@@ -98,14 +100,14 @@ class Network:
             return calls.blank(name) | handler(self, asked, caller, **args)
 
     def _be_slow(self, name: str, args: dict[str, Any]) -> None:
-        """A slow second machine keeps its caller waiting, without holding up the network."""
+        """A slow or dead second machine keeps its caller waiting, without holding up the network."""
         target = None
-        if name == "NewPSSession":
+        if name in ("TcpConnect", "NewPSSession"):
             target = self.lookup(str(args["computer"]))
         elif name == "InvokeCommand":
             target = self.session_machine(str(args["session"]))
-        if target is not None and target.fault.slow_ms and not target.fault.off:
-            self.sleep(target.fault.slow_ms / 1000)
+        if target is not None and (seconds := sessions.waited(target.fault, name, args, self.pace)):
+            self.sleep(seconds)
 
     @contextmanager
     def changing(self, *, mark: bool = True) -> Iterator[NetworkState]:

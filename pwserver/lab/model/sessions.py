@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pwserver.lab import calls
 from pwserver.lab.model import logons
 from pwserver.lab.model.accounts import ADMINISTRATOR
+from pwserver.lab.model.faults import Fault
 from pwserver.lab.model.machines import ADMINISTRATORS, REMOTE_MANAGEMENT, Machine
 
 if TYPE_CHECKING:
@@ -63,25 +64,52 @@ def log_in(
     return WireLogon(0, who.label, sid)
 
 
+def waited(fault: Fault, name: str, args: dict[str, Any], pace: float) -> float:
+    """Seconds that a caller waits for a second machine with this fault."""
+    if name == "TcpConnect":
+        return args["wait_ms"] / 1000 * pace if fault.off else 0.0
+    if name == "NewPSSession":
+        longest = args["open_ms"] / 1000 * (1 + args["retries"]) * pace
+        if fault.off or fault.no_winrm:
+            return longest
+        return 0.0 if fault.no_port else min(fault.slow_ms / 1000, longest)
+    return 0.0 if fault.off else fault.slow_ms / 1000
+
+
+def connect(net: Network, machine: Machine, caller: Caller, computer: str, port: int, wait_ms: int) -> Result:
+    """A TCP connection to WinRM's port of ``computer``."""
+    target = net.lookup(computer)
+    if target is None:
+        return {"code": calls.NO_SUCH_HOST}
+    if target.fault.off:
+        return {"code": calls.CONNECT_TIMED_OUT}
+    return {"code": calls.CONNECT_REFUSED if target.fault.no_port else 0}
+
+
 def new_session(
-    net: Network, machine: Machine, caller: Caller, computer: str, user: str, password: str, auth: str
-) -> Result:
+    net: Network, machine: Machine, caller: Caller, computer: str, user: str, password: str, auth: str,
+    open_ms: int, retries: int,
+) -> Result:  # fmt: skip
     """Opens a session from ``machine`` to ``computer``. The codes are those that New-PSSession ends with."""
     target = net.lookup(computer)
     if target is None:
         return {"code": calls.WS_UNKNOWN_NAME}
-    if target.fault.off:
+    if target.fault.off or target.fault.no_port:
         return {"code": calls.WS_UNREACHABLE}
+    if target.fault.no_winrm or target.fault.slow_ms >= open_ms:
+        return {"code": calls.WS_TIMED_OUT}
     net.count_request(target.name)
     if auth == "ssl" and target.fault.certificate:
         return {"code": calls.WS_CERTIFICATE}
     if auth == "kerberos":
         who = logons.find(net, target, user)
         if not who.is_domain or who.owner.fault.off:
-            return {"code": calls.SEC_NO_CREDENTIALS}
+            # nobody gives a ticket: the controllers are silent, or the login's domain is none (a machine's own account)
+            return {"code": calls.SEC_NO_AUTHORITY}
     login = log_in(net, target, user, "", logons.with_password(password), ntlm=auth != "kerberos")
     if login.code:
-        return {"code": login.code}
+        # by Kerberos the controller gives its reason; over TLS the machine's service answers 401, whatever the reason
+        return {"code": login.code if auth == "kerberos" else calls.DENIED}
     if target.fault.no_shells:
         return {"code": calls.WS_NO_SHELLS}
     session = net.keep_session(target.name, login.as_user)
@@ -91,7 +119,7 @@ def new_session(
 def invoke(net: Network, machine: Machine, caller: Caller, session: str, writes: bool) -> Result:
     """What the line to the second machine does to a script that is about to run there."""
     target = net.session_machine(session)
-    if target is None or target.fault.off:
+    if target is None or target.fault.is_silent:
         return NO_SESSION | {"run": "never"}
     net.count_request(target.name)
     if writes and target.fault.cut == "before":
@@ -103,12 +131,13 @@ def invoke(net: Network, machine: Machine, caller: Caller, session: str, writes:
 
 def invoke_end(net: Network, machine: Machine, caller: Caller, session: str, writes: bool) -> Result:
     target = net.session_machine(session)
-    if target is None or target.fault.off or (writes and target.fault.cut == "after"):
+    if target is None or target.fault.is_silent or (writes and target.fault.cut == "after"):
         return NO_SESSION
     return {}
 
 
 HANDLERS: dict[str, Callable[..., Result]] = {
+    "TcpConnect": connect,
     "NewPSSession": new_session,
     "InvokeCommand": invoke,
     "InvokeEnd": invoke_end,

@@ -24,7 +24,9 @@ from pwserver.sync.settle import GIVEN_UP
 Session = scoped_session[Any]
 
 LOGIN_REFUSED = frozenset({"login_refused", "login_not_accepted"})
-LINKED_REFUSED, BEHIND_A_LOGIN = "linked_refused", "waiting_for_login"
+BEHIND_A_LOGIN = "waiting_for_login"
+OF_LINKED = frozenset({"linked_refused", "linked_state", "linked_denied", "linked_unclear"})
+"""Reasons of a link that stop every other link with the same linked credential."""
 AGENT_SILENT = frozenset({"no_answer", "unreachable", "no_dns", "out_of_shells"})
 """Reasons of a link behind a Windows agent that speak of the agent itself: its machines are asked by it."""
 LEFT = "left"
@@ -149,7 +151,7 @@ def _login_of(session: Session, link: SyncLink, agent: SyncAgent) -> Cause | Non
     by_linked = Cause("credential_id", linked_id) if linked_id else None
     if link.reason in LOGIN_REFUSED:
         return by_agent
-    if link.reason == LINKED_REFUSED:
+    if link.reason in OF_LINKED:
         return by_linked
     if link.reason != BEHIND_A_LOGIN:
         return None

@@ -23,6 +23,7 @@ Session = scoped_session[Any]
 
 DigestsOf = Callable[[str, str], answers.Digests]
 """Of an account's key and a stored version."""
+LINKED_STATE = "linked_state"
 BY_ITSELF, BY_PERSON = 1, 2
 """Tries within the window."""
 
@@ -108,10 +109,18 @@ def settle(
             accounts.reserve(session, each.key, attempt.id, at)  # it cost a try against all expectation: booked
     said = answers.said_by(session, [each.key for each in tries])
     for each in tries:
-        if each.digests and each.role in outcome.spent and outcome.answer in (Answer.REFUSED, Answer.BLOCKED):
+        if each.digests and _stops(each, outcome):
             said.remember(each.key, each.digests, accepted=False, reason=outcome.reason, at=at)
         elif _accepts(said, attempt, each, outcome, at, digests_of):
             requeue_waiting_for(session, each.key, at)
+
+
+def _stops(each: Try, outcome: Outcome) -> bool:
+    """Whether this answer keeps the value from being sent again: a refusal, or a state of the linked credential's
+    account, which every machine would answer. The state costs no try."""
+    if outcome.answer == Answer.BLOCKED and outcome.reason == LINKED_STATE:
+        return each.role == Key.LINKED
+    return each.role in outcome.spent and outcome.answer in (Answer.REFUSED, Answer.BLOCKED)
 
 
 def may_end_a_stop(

@@ -10,13 +10,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import joinedload
 
 from pwserver.core.marks import digest
-from pwserver.core.states import STATUS, LinkState, Row, Status
+from pwserver.core.states import STATUS, Health, LinkState, Row, Status
 from pwserver.extensions import db
 from pwserver.models import Entry, EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services.sync.chains import why_at_rest
 from pwserver.services.sync.counts import WRITING, goal, runs_to_show, somewhere
 from pwserver.services.transaction import now
-from pwserver.services.views.links import Around, LinkView, link_view
+from pwserver.services.views.links import Around, LinkView, link_view, login_words
 from pwserver.services.views.said import Said, counted, named, say
 
 LONG = 12
@@ -314,16 +314,11 @@ def _around(chain: SyncChain, links: Sequence[SyncLink], active: SyncRun | None,
         open=facts.open,
         wrote=facts.wrote,
         maybe=facts.maybe,
-        login=_login_words(chain.agent.linked_entry or chain.agent.login_entry),
+        login=login_words(login) if (login := chain.agent.linked_entry or chain.agent.login_entry) else "",
+        linked=chain.agent.linked_entry,
+        login_stopped=chain.agent.health == Health.BLOCKED,
         last=facts.last,
     )
-
-
-def _login_words(entry: Entry | None) -> str:
-    if entry is None:
-        return ""
-    prefix = entry.domain or entry.machine
-    return f"{prefix}\\{entry.user_name}" if prefix and "\\" not in entry.user_name else entry.user_name
 
 
 def _wrote(ids: Sequence[str]) -> dict[str, datetime]:

@@ -33,7 +33,7 @@ class IssueView:
         return self.incident.opened_at if self.incident else self.chain.status_since
 
 
-STEPS = ("approve", "agent", "edit", "adopt", "retest")
+STEPS = ("approve", "agent", "credential", "edit", "adopt", "retest")
 """When several links want different things, the first of these is the one next step."""
 
 
@@ -63,19 +63,39 @@ def step_of(link: LinkView) -> str:
     """The next step of one link. Refused: a person decides. Blocked: our way in is repaired. Silent: nothing."""
     if link.retries and link.state != LinkState.BLOCKED:
         return ""
-    if link.step in ("approve", "agent", "edit", "adopt"):
+    if link.step in ("approve", "agent", "credential", "edit", "adopt"):
         return link.step
     return {LinkState.REFUSED: "approve", LinkState.BLOCKED: "agent", LinkState.WAITING: "retest"}.get(link.state, "")
 
 
 TITLES = {
     LinkState.REFUSED: ("{} refused the vault\u2019s password",) * 2,
-    LinkState.BLOCKED: ("{} refused our own login",) * 2,
+    LinkState.BLOCKED: ("", ""),
     LinkState.UNKNOWN: ("it is not known yet what {} has",) * 2,
     LinkState.SKIPPED: ("{} was skipped", "{} were skipped"),
     LinkState.UNREACHABLE: ("{} does not answer", "{} do not answer"),
     LinkState.WAITING: ("{} has not got the change yet", "{} have not got the change yet"),
 }
+
+
+BLOCKED = (
+    ("{} refused our own login",) * 2,
+    ("{} waits for our login", "{} wait for our login"),
+    ("we may not work on {}",) * 2,
+)
+
+
+def _blocked(links: Sequence[LinkView]) -> list[str]:
+    """One clause per cause: what refused our login, what only waits for it, where we lack a right."""
+    blocked = [link for link in links if link.state == LinkState.BLOCKED]
+    refused = [link for link in blocked if link.ours and not link.waits]
+    causes = (refused, [link for link in blocked if link.waits], [link for link in blocked if not link.ours])
+    clauses = []
+    for (one, many), each in zip(BLOCKED, causes, strict=True):
+        machines = list(dict.fromkeys(link.machine for link in each))
+        if machines:
+            clauses.append((one if len(machines) == 1 else many).format(named(machines)))
+    return clauses
 
 
 def issue_title(links: Sequence[LinkView]) -> str:
@@ -86,10 +106,10 @@ def issue_title(links: Sequence[LinkView]) -> str:
         machines = list(dict.fromkeys(link.machine for link in links if link.state == state))
         if not machines:
             continue
-        words = one if len(machines) == 1 else many
-        if state == LinkState.BLOCKED and not any(link.ours for link in links if link.state == state):
-            words = "we may not work on {}"
-        clauses.append(words.format(named(machines)))
+        if state == LinkState.BLOCKED:
+            clauses += _blocked(links)
+            continue
+        clauses.append((one if len(machines) == 1 else many).format(named(machines)))
     if not clauses:
         return "Some links are not right"
     title = ", ".join(clauses)

@@ -13,11 +13,12 @@ from typing import Any
 from pwserver.connectors.base import Means
 from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.marks import digest
-from pwserver.core.reasons import reason
+from pwserver.core.reasons import Reason, reason
 from pwserver.core.states import LINK, LinkState, Row
-from pwserver.models import LinkAttempt, SyncLink
+from pwserver.models import Entry, LinkAttempt, SyncLink
 from pwserver.services.sync import counts
 from pwserver.services.sync.counts import GOOD
+from pwserver.services.sync.incidents import BEHIND_A_LOGIN, LOGIN_REFUSED
 from pwserver.services.sync.preview import CHANGED_OUTSIDE
 from pwserver.services.sync.requeue import OUR_LOGIN
 from pwserver.services.views.said import Said, lasted, say
@@ -55,6 +56,10 @@ class Around:
     wrote: Mapping[str, datetime] = field(default_factory=dict)
     maybe: frozenset[str] = frozenset()
     login: str = ""
+    linked: Entry | None = None
+    """The agent's linked credential."""
+    login_stopped: bool = False
+    """The agent's own login is not let in."""
     last: Mapping[str, LinkAttempt] = field(default_factory=dict)
     """The last attempt of each link in the run that is shown, for how long it took."""
     place: Mapping[str, int] = field(init=False)
@@ -88,6 +93,8 @@ class LinkView:
     code: str
     after: Said
     step: str
+    credential: Entry | None
+    """The linked credential, where it is what a person has to repair."""
     at_work: bool
     took: str
     can_adopt: bool
@@ -96,6 +103,8 @@ class LinkView:
     restart_pending: bool = False
     ours: bool = False
     """Blocked because a login of ours was refused, not for another reason."""
+    waits: bool = False
+    """Blocked because a login of ours was refused elsewhere: nothing was sent here."""
     retries: bool = False
     """It is tried or read again by itself, at a time that is known."""
     given_up: bool = False
@@ -146,7 +155,8 @@ def link_view(link: SyncLink, around: Around) -> LinkView:
     failing = state not in GOOD and state not in (LinkState.TESTING, LinkState.CHANGING) and bool(link.reason)
     failing = failing and state == LinkState(link.state)
     account = link if link.is_account else around.link(link.account_link_id)
-    facts = reason_facts(link, account, around.login)
+    linked = _linked(link, around)
+    facts = reason_facts(link, account, login_words(linked) if link.linked_entry_id and linked else around.login)
     last = around.last.get(link.id)
     return LinkView(
         id=link.id,
@@ -166,7 +176,8 @@ def link_view(link: SyncLink, around: Around) -> LinkView:
         told=link.reason_text if failing else "",
         code=link.reason_code if failing else "",
         after=_sentence(row.next, facts, link.next_try_at) if failing else Said(),
-        step=row.step if failing else "",
+        step=_step(link, row, linked, around) if failing else "",
+        credential=linked if failing else None,
         at_work=attempt is not None,
         took=_took(link, last, state, around),
         can_adopt=not link.is_account and link.reason == "not_yet_written",
@@ -174,6 +185,7 @@ def link_view(link: SyncLink, around: Around) -> LinkView:
         can_down=link.position > 0 and number < len(around.links) and _may_swap(around.links, number, number - 1),
         restart_pending=link.restart_pending,
         ours=link.reason in OUR_LOGIN,
+        waits=link.reason == BEHIND_A_LOGIN,
         retries=link.next_try_at is not None,
         given_up=link.reason == GIVEN_UP,
         outside=link.reason in CHANGED_OUTSIDE,
@@ -211,6 +223,8 @@ def evidence(link: SyncLink, state: LinkState, around: Around) -> Said:
         case LinkState.REFUSED:
             return say("tried once, ", link.state_since)
         case LinkState.BLOCKED:
+            if link.reason == BEHIND_A_LOGIN:
+                return say("nothing was sent, ", link.state_since)
             words = "our login, sent once, " if link.reason in OUR_LOGIN else "nothing was changed, "
             return say(words, link.state_since)
         case LinkState.UNKNOWN:
@@ -301,6 +315,30 @@ def _of(link: SyncLink, around: Around) -> str:
 def _may_swap(links: Sequence[SyncLink], later: int, earlier: int) -> bool:
     """Whether the link at index ``later`` may come before the one at ``earlier``: never before its own account."""
     return links[later].account_link_id != links[earlier].id
+
+
+def _linked(link: SyncLink, around: Around) -> Entry | None:
+    """The linked credential that leads to a link, where its kind has one."""
+    if not LINK_KINDS[link.kind].needs_linked:
+        return None
+    return link.linked_entry if link.linked_entry_id else around.linked
+
+
+def _step(link: SyncLink, row: Reason, linked: Entry | None, around: Around) -> str:
+    """The next step; the linked credential instead of the agent where that is the login to be repaired."""
+    if linked is None:
+        return "agent" if row.step == "credential" else row.step
+    if link.reason in ("not_admin", "denied"):
+        return "credential"
+    if link.reason == BEHIND_A_LOGIN:
+        stopped = around.login_stopped or any(each.reason == LOGIN_REFUSED for each in around.links)
+        return "agent" if stopped else "credential"
+    return row.step
+
+
+def login_words(entry: Entry) -> str:
+    prefix = entry.domain or entry.machine
+    return f"{prefix}\\{entry.user_name}" if prefix and "\\" not in entry.user_name else entry.user_name
 
 
 def reason_facts(link: SyncLink, account: SyncLink | None, login: str) -> dict[str, str]:
