@@ -386,7 +386,7 @@ def handed_over_line(attempt: str) -> bytes:
     return b'{"psrv":"handed_over","attempt":' + json.dumps(attempt).encode() + b"}\n"
 
 
-def is_handed_over(output: bytes, attempt: str) -> bool:
+def is_handed_over(output: bytes | bytearray, attempt: str) -> bool:
     """Whether the script announced the hand-over. Anywhere in the output: noise around it does not take it back."""
     return handed_over_line(attempt).rstrip(b"\n") in output
 
@@ -397,6 +397,8 @@ def read_answer(output: bytes, *, attempt: str, op: str) -> Answer:
     Raises :class:`ContractError` when it is truncated, foreign or for another attempt.
     """
     output = output.removeprefix(handed_over_line(attempt))
+    if output[:1].isspace():
+        raise ContractError("a blank before the answer")
     if (word := BOOTSTRAP_WORDS.get(output.strip())) is not None:
         return Answer(
             attempt=attempt, op=op, stage="start", code=0, reason=word, wrote=False, write_code=None, method="",

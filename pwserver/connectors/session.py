@@ -5,6 +5,9 @@ What went wrong is told by how far the line got, never by an error's words:
 * before the payload's last bytes went out, nothing can have happened: *unreachable*;
 * after them, a broken line or our own deadline is *unknown* for an operation that writes, and *unreachable* for one
   that cannot (its reservation stays);
+* over a second hop the script announces its hand-over: until that line nothing was sent to the second machine, and
+  from it on the linked credential was let in. Without it *unreachable* is only what the agent itself shows on an
+  unbroken connection: an answer, or silence after the script's time to live;
 * a 401 ends the session for good: nothing is sent on it any more, by any later call. It does not say why: WinRM
   answers so to a wrong password and to a dozen states of the account, the machine and the domain.
 
@@ -16,6 +19,8 @@ waits for its payload and knows nothing yet. On a Windows machine that start is 
 
 from __future__ import annotations
 
+import html
+import re
 import threading
 import time
 import uuid
@@ -44,6 +49,8 @@ READY_SECONDS = 3.0
 """A process that was started ahead and waited longer is not used: the next call starts its own."""
 MAX_OUTPUT = 1_000_000
 """Bytes; an answer has a few thousand."""
+LATE_START = 2 / 3
+"""Of the time by which a call outlasts a script's time to live: how late the script may begin to count it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,10 @@ class _Payload:
         return "payload"
 
 
+class _NeverHandedOver(Exception):
+    """The agent answered after the script's time to live: nothing went on to the second machine, nor will it."""
+
+
 class _PinnedTransport(Transport):
     """pywinrm builds a new session whenever it likes; each is guarded, and logs in our way."""
 
@@ -103,6 +114,8 @@ class _Shell:
 
     def __init__(self, address: AgentAddress, login: Credential, timing: SessionTiming, deadline: float) -> None:
         self.timing, self.deadline = timing, deadline
+        self.output = bytearray()
+        """Standard output of the command in hand, as far as it came."""
         self.line = pinning.Line(address.host, address.port, address.pin, connect_s=timing.connect_s)
         user = login.user_name
         self._protocol = Protocol(
@@ -150,6 +163,7 @@ class _Shell:
 
     def start(self) -> str:
         self.line.handed_over = False
+        self.output = bytearray()
         program, arguments = scripts.command_line()
         return self._ask(
             lambda p: p.run_command(self.shell_id, program, arguments, console_mode_stdin=False, skip_cmd_shell=False)
@@ -172,18 +186,35 @@ class _Shell:
     def _send(self, command: str, piece: bytes, end: bool) -> None:
         self._ask(lambda p: p.send_command_input(self.shell_id, command, piece, end=end))
 
-    def receive(self, command: str) -> tuple[bytes, bytes, int]:
-        """Standard output, standard error and exit status, when the command has ended or talked too much (-1)."""
-        out, err = bytearray(), bytearray()
+    def receive(self, command: str, over_by: float | None, announced: Callable[[bytearray], bool]) -> tuple[bytes, int]:
+        """Standard error and exit status, when the command has ended or talked too much (-1); ``output`` has the rest.
+
+        ``over_by``: the moment by which a script that announced no hand-over makes none any more (None: it makes none).
+        Raise _NeverHandedOver when the agent has nothing to tell to a question that was asked after it.
+        """
+        err = bytearray()
         while True:
+            asked = time.monotonic()
+            is_over = over_by is not None and asked >= over_by and not announced(self.output)
+            hold = self._hold(asked, over_by)
             try:
-                more_out, more_err, status, done = self._ask(lambda p: p.get_command_output_raw(self.shell_id, command))
+                more_out, more_err, status, done = self._ask(
+                    lambda p: p.get_command_output_raw(self.shell_id, command), hold
+                )
             except WinRMOperationTimeoutError:
+                if is_over:
+                    raise _NeverHandedOver from None
                 continue
-            out += more_out
+            self.output += more_out
             err += more_err
-            if done or len(out) + len(err) > MAX_OUTPUT:
-                return bytes(out), bytes(err), status
+            if done or len(self.output) + len(err) > MAX_OUTPUT:
+                return bytes(err), status
+
+    def _hold(self, asked: float, over_by: float | None) -> float:
+        """How long the agent may hold a question back: not past the moment after which its silence tells something."""
+        if over_by is None or asked > self.deadline:
+            return self.timing.operation_s
+        return 1 if asked >= over_by else over_by - asked
 
     def finish(self, command: str) -> bool:
         """Tells the agent to forget the command. False when the shell should not be used again."""
@@ -208,12 +239,12 @@ class _Shell:
             self.shell_id = ""
             transport.close_session()
 
-    def _ask(self, question: Callable[[Protocol], T]) -> T:
-        """One request, within both the call's deadline and what one request may take."""
+    def _ask(self, question: Callable[[Protocol], T], hold_s: float | None = None) -> T:
+        """One request, within both the call's deadline and what one request may take. ``hold_s``: at most so long."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("deadline")
-        hold = max(1, min(self.timing.operation_s, int(left)))
+        hold = max(1, min(self.timing.operation_s, int(left), int(hold_s or left)))
         self._protocol.operation_timeout_sec = hold
         self.line.deadline = min(self.deadline, time.monotonic() + hold + self.timing.grace_s)
         return question(self._protocol)
@@ -269,7 +300,7 @@ class AgentSession:
         payload(call.ttl_s)  # a request the contract does not know is a bug of ours, seen before anything is sent
         known = [*secrets.values(), self._login.secret, *([hop.secret] if hop else [])]
         with self._lock:
-            result = self._attempt(operation, call, payload, _costs(operation, hop), known)
+            result = self._attempt(operation, call, payload, _costs(operation, hop), known, hop is not None)
         if isinstance(result, ConnectorError):
             raise result  # here, where no frame holds the payload or what came back for it
         return result
@@ -287,8 +318,12 @@ class AgentSession:
         payload: Callable[[float], _Payload],
         costs: frozenset[Key],
         known: list[Secret],
+        hops: bool,
     ) -> ConnectorError | contract.Answer:
-        """One operation; errors are given back, not raised, so that no traceback leads into the frames below."""
+        """One operation; errors are given back, not raised, so that no traceback leads into the frames below.
+
+        ``hops``: the script goes on to a second machine.
+        """
         deadline = time.monotonic() + call.deadline_s
         self._await_finish()
         if self._dead is not None:
@@ -297,19 +332,33 @@ class AgentSession:
         if isinstance(started, ConnectorError):
             return started
         shell, command = started
+
+        def announced(output: bytearray) -> bool:
+            return contract.is_handed_over(output, call.attempt)
+
+        def left_to_pay() -> frozenset[Key]:
+            # the second machine lets the linked credential in before it gets anything
+            return costs - {Key.LINKED} if hops and announced(shell.output) else costs
+
+        ttl = min(call.ttl_s, deadline - time.monotonic())
+        over_by = time.monotonic() + ttl + LATE_START * (call.deadline_s - call.ttl_s) if hops else None
         try:
-            shell.hand_over(command, payload(min(call.ttl_s, deadline - time.monotonic())))
-            out, err, status = shell.receive(command)
+            shell.hand_over(command, payload(ttl))
+            err, status = shell.receive(command, over_by, announced)
+        except _NeverHandedOver:
+            self._drop(politely=True, deadline=time.monotonic() + self._timing.close_s)
+            return Unreachable("hop_unreachable", code="no hand-over", spent=costs - {Key.TARGET})
         except Exception as error:
-            failure = self._meaning(error, shell, operation.writes, costs)
+            failure = self._meaning(error, shell, operation.writes, left_to_pay())
             self._drop(politely=False)
             return failure
-        answer = _read(out, call.attempt, operation.name)
+        out = bytes(shell.output)
+        answer = _read(out, call.attempt, operation.name, hops)
         self._finish(shell, command, ahead=call.more and answer is not None and answer.stage == "done")
         if answer is not None:
             return answer
         kind = Unknown if operation.writes else Unreachable
-        return kind("answer_foreign", code=f"exit {status}", text=_sentence(err, known), spent=costs)
+        return kind("answer_foreign", code=f"exit {status}", text=_sentence(err or out, known), spent=left_to_pay())
 
     def _finish(self, shell: _Shell, command: str, *, ahead: bool) -> None:
         """Has the agent forget the command, while whoever asked writes the answer down: nothing of it is lost when this
@@ -431,7 +480,9 @@ def _costs(operation: contract.Operation, hop: contract.Hop | None) -> frozenset
     return frozenset(({Key.TARGET} if logs_on else set()) | ({Key.LINKED} if hop else set()))
 
 
-def _read(output: bytes, attempt: str, op: str) -> contract.Answer | None:
+def _read(output: bytes, attempt: str, op: str, hops: bool) -> contract.Answer | None:
+    if not hops and contract.is_handed_over(output, attempt):
+        return None  # there is nothing to hand over
     try:
         return contract.read_answer(output, attempt=attempt, op=op)
     except contract.ContractError:
@@ -449,10 +500,18 @@ def _words(error: Exception) -> tuple[str, str]:
     return type(error).__name__, ""
 
 
-def _sentence(stderr: bytes, secrets: list[Secret]) -> str:
-    """The beginning of what came on standard error, up to the first word that could be encoded data."""
+CLIXML = "#< CLIXML"
+ERROR_OF_CLIXML = re.compile(r'<S S="Error">(.*?)</S>', re.DOTALL)
+
+
+def _sentence(output: bytes, secrets: list[Secret]) -> str:
+    """The beginning of what came that is no answer, up to the first word that could be encoded data. Of PowerShell's
+    serialised errors only their text."""
     words: list[str] = []
-    for word in stderr.decode("utf-8", "replace").split():
+    text = output.decode("utf-8", "replace")
+    if text.startswith(CLIXML):
+        text = html.unescape(" ".join(ERROR_OF_CLIXML.findall(text))).replace("_x000D__x000A_", " ")
+    for word in text.split():
         if len(word) > 40:
             break
         words.append(word)

@@ -317,7 +317,8 @@ def test_access_denied_over_tls_may_be_a_wrong_password():
     [
         (0x80338126, Unreachable, "hop_unreachable"), (0x803381B9, Unreachable, "no_dns"),
         (0x803381A6, Unreachable, "out_of_shells"), (12175, Blocked, "hop_certificate"),
-        (10060, Unreachable, "hop_unreachable"), (10061, Unreachable, "hop_unreachable"), (11001, Unreachable, "no_dns"),
+        (10060, Unreachable, "hop_unreachable"), (10061, Unreachable, "hop_unreachable"),
+        (11001, Unreachable, "no_dns"), (11002, Unreachable, "no_dns"), (11004, Unreachable, "no_dns"),
         (0x80090322, Blocked, "hop_certificate"), (0x80090303, Blocked, "hop_certificate"),
         (1396, Blocked, "hop_certificate"), (1397, Blocked, "hop_certificate"), (0x8009030E, Blocked, "no_kerberos"),
         (0x80090324, Unreachable, "clock_skew"), (1398, Unreachable, "clock_skew"),

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from pwserver.connectors.base import Credential
+from pwserver.connectors import codes, contract
+from pwserver.connectors.base import Call, Credential
 from pwserver.core.errors import Invalid
 from pwserver.core.secrets import Secret
 from pwserver.models import SyncLink, SyncRun
@@ -19,6 +20,7 @@ from pwserver.services.transaction import write
 from pwserver.sync.chain import NotNow
 from tests.disasters.conftest import FIRST, OTHER, PRIMARY, Play
 from tests.disasters.test_lockout import own_login
+from tests.sync.world import ModelConnector
 
 ADM = "LAB-02\\lab-adm"
 LOGIN = "LAB-01\\svc-psrv"
@@ -81,6 +83,65 @@ def test_another_credential_chosen_on_a_link_carries_on_what_the_refused_one_sto
     play.pass_all()
     assert play.truth(OTHER) == "second", "by itself: choosing another is an edit (rule 23)"
     assert play.wrong_logons(ADM) == 1
+
+
+class NotLetIn:
+    """One linked credential for every link, and machines whose New-PSSession ends with a code."""
+
+    def __init__(self, play: Play, monkeypatch: pytest.MonkeyPatch, code: int, *machines: str) -> None:
+        self.machines, self.asked = set(machines), list[str]()
+        answer = contract.Answer(
+            attempt="x", op="change", stage="hop", code=code, reason="hop_refused", wrote=False, write_code=None,
+            method="", machine=None, account=None, place=None, logon=None, text="", elapsed_ms=1,
+        )  # fmt: skip
+        kept = ModelConnector._enter
+
+        def enter(model: ModelConnector, call: Call) -> str:
+            if model.linked is not None and model.place.machine in self.machines:
+                self.asked.append(model.place.machine)
+                codes.meaning(answer)
+            return kept(model, call)
+
+        with write() as session:
+            for row in session.scalars(select(SyncLink)).all():
+                row.linked_entry_id = None
+        monkeypatch.setattr(ModelConnector, "_enter", enter)
+
+
+def linked_links(play: Play) -> list[SyncLink]:
+    return [link for name in ("lab", "desk") for link in sync.active_links(play.chain(name)) if link.position]
+
+
+def test_one_machine_where_the_linked_credential_is_no_administrator_stops_no_other(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One LAB-22 among forty turned every machine's link from In Sync to Blocked."""
+    closed = NotLetIn(play, monkeypatch, 5, "LAB-02")
+    play.work(play.change("second"))
+    play.work(play.change("second desk", "desk"))
+    play.settle()
+    link = play.link("LAB-02")
+    assert (link.state, link.reason) == ("blocked", "not_admin")
+    assert closed.asked.count("LAB-02") == 1, "not asked again before a person did something"
+    stopped = {each.reason for each in linked_links(play) if each.machine != "LAB-02"} - {""}
+    assert stopped & {"waiting_for_login", "linked_refused", "over_budget"} == set()
+
+
+def test_a_locked_linked_credential_is_asked_once_and_its_value_is_free_again(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every machine would answer the same: none of them is asked, and nothing counts as a wrong try."""
+    everywhere = {link.machine for link in linked_links(play)}
+    closed = NotLetIn(play, monkeypatch, 1909, *everywhere)
+    play.work(play.change("second"))
+    play.settle()
+    assert len(closed.asked) == 1
+    assert play.link("LAB-02").reason in ("linked_state", "waiting_for_login")
+    closed.machines.clear()
+    play.advance(60)
+    play.work(sync.retest(play.olivia, play.entry()).id)
+    play.pass_all()
+    assert play.truth(OTHER) == "second"
 
 
 def test_no_chain_can_need_its_own_password_as_its_credential(play: Play) -> None:

@@ -76,9 +76,9 @@ class Scenario:
         login = "CORP\\Administrator" if start == "DC1" else f"{start}\\{LOGIN}"
         return lab, start, login, request
 
-    def by_python(self) -> tuple[Lab, dict[str, Any]]:
+    def by_python(self, emit: Callable[[bytes], None] = python_mind.silent) -> tuple[Lab, dict[str, Any]]:
         lab, machine, login, request = self.begin()
-        return lab, python_mind.run(lab.net, machine, login, self.op, request)
+        return lab, python_mind.run(lab.net, machine, login, self.op, request, emit=emit)
 
     def for_engine(self) -> tuple[Lab, Case]:
         lab, machine, login, request = self.begin()
@@ -461,8 +461,8 @@ def kerberos_hops() -> list[Scenario]:
         for user in ("CORP\\lab-adm", "lab-adm@corp.test"):
             hop = by_kerberos(user, secret="x")
             made.append(Scenario(f"kerberos-{code:#x}-{user}", "change", "LAB-02", hop=hop, pair=pair))
-            silent = fault("off", "DC1")
-            made.append(Scenario(f"kerberos-{code:#x}-{user}-dc-off", "change", "LAB-02", hop=hop, pair=pair, prepare=silent))
+            name, silent = f"kerberos-{code:#x}-{user}-dc-off", fault("off", "DC1")
+            made.append(Scenario(name, "change", "LAB-02", hop=hop, pair=pair, prepare=silent))
     return made
 
 

@@ -69,6 +69,27 @@ def test_a_second_hop_hands_over_only_after_the_name_was_told(engine):
     assert lab.password() == lab.passwords["LAB-02\\Administrator"]
 
 
+@pytest.mark.budget(30, "two engines of their own: what was compiled once in an engine is not compiled again")
+@pytest.mark.parametrize("hop", [None, {}])
+def test_a_helper_that_cannot_be_compiled_is_an_answer_and_nothing_is_written(engine, hop):
+    """A stale LIB variable, a full temporary folder, endpoint protection: without an answer it would be unknown."""
+    one = Scenario("compile", "change", "LAB-02", hop=hop, prepare=fault("no-compiler"))
+    lab, output, status = start(one)
+    answer = contract.read_answer(output, attempt="attempt-compile", op="change")
+    assert (answer.stage, answer.reason, answer.wrote, status) == ("start", "helper_not_compiled", False, 0)
+    assert (answer.text, answer.attempt) == (one.by_python()[1]["text"], "attempt-compile")
+    assert lab.password() == lab.passwords["LAB-02\\Administrator"]
+
+
+@pytest.mark.budget(30, "two engines of their own")
+@pytest.mark.parametrize("hop", [None, {}])
+def test_a_stale_lib_variable_is_no_warning_that_counts_as_an_error(engine, hop):
+    one = Scenario("lib", "read_account", "LAB-02", hop=hop, prepare=fault("stale-lib"))
+    _, output, _ = start(one)
+    answer = contract.read_answer(output, attempt="attempt-lib", op="read_account")
+    assert (answer.stage, answer.reason) == ("done", "")
+
+
 def test_constrained_language_is_said_and_echoes_the_attempt(engine):
     lab, output, _ = start(Scenario("clm", "change", "LAB-02", prepare=fault("constrained")))
     answer = contract.read_answer(output, attempt="attempt-clm", op="change")

@@ -148,6 +148,45 @@ def test_the_time_to_live_ends_it_before_the_write(runs):
         assert (read(runs[name]).reason, read(runs[name]).wrote) == ("ttl", False)
 
 
+HANDED_OVER = ("hop-change", "hop-read_task", "hop-set_service", "hop-cut-before", "hop-cut-after", "kerberos")
+KEPT = ("hop-off", "hop-no-winrm", "hop-wrong-password", "hop-other-name", "hop-filtered", "hop-too-late", "change",
+        "kerberos-no-admin", "kerberos-dc-off", "hop-constrained")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*HANDED_OVER, *KEPT])
+def test_the_hand_over_is_announced_by_one_line_and_only_when_it_happens(runs, name):
+    run = runs[name]
+    line = contract.handed_over_line(f"attempt-{name}")
+    assert run.before_answer == (line if name in HANDED_OVER else b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [("hop-off", [2.0]), ("hop-no-port", []), ("hop-no-winrm", [20.0]), ("hop-slow", [20.0]), ("hop-change", [])],
+)
+def test_a_dead_second_machine_is_given_up_within_the_time_to_live(runs, name, seconds):
+    """The default of New-PSSession, five more tries, outlives our call, and the change ends as unknown."""
+    assert runs[name].lab.slept == seconds
+
+
+def test_one_machine_where_we_are_no_administrator_refuses_no_password(runs):
+    """Else it stops every machine that the same credential opens."""
+    refused = read(runs["kerberos-wrong"])
+    assert (refused.reason, refused.code) == ("hop_refused", 1326)
+    denied = read(runs["kerberos-no-admin"])
+    assert (denied.reason, denied.code) == ("hop_refused", 5)
+    assert runs["kerberos-no-admin"].lab.machine().bad_logons == {}
+    assert read(runs["hop-wrong-password"]).reason == "hop_unclear", "over TLS a 5 may be either"
+
+
+@pytest.mark.parametrize("user", ["CORP\\lab-adm", "lab-adm@corp.test"])
+@pytest.mark.parametrize("code", [0x80090303, 0x8009030E])
+def test_a_silent_controller_is_asked_after_before_a_login_is_blamed(runs, code, user):
+    assert read(runs[f"kerberos-{code:#x}-{user}"]).reason == "hop_unreachable"
+    assert read(runs[f"kerberos-{code:#x}-{user}-dc-off"]).reason == "hop_no_controller"
+    assert read(runs["kerberos-dc-off"]).code == 0x80090311
+
+
 def test_every_code_of_the_design_is_in_some_pair():
     assert {*DESIGN} - {pair.code for pair in pairs()} == set()
 

@@ -21,11 +21,16 @@ def compared(answer: dict) -> dict:
 
 def same(run) -> list[str]:
     """What differs between the engine's run and the Python mind's; empty when nothing does."""
-    lab, answer = run.scenario.by_python()
+    early: list[bytes] = []
+    lab, answer = run.scenario.by_python(early.append)
     ours, theirs = compared(run.answer), compared(answer)
     differences = [
         f"{name}: {ours.get(name)} / {theirs.get(name)}" for name in ours | theirs if ours.get(name) != theirs.get(name)
     ]
+    if run.before_answer != b"".join(early):
+        differences.append(f"before the answer: {run.before_answer!r} / {early}")
+    if lab.slept != run.lab.slept:
+        differences.append(f"waited: {run.lab.slept} / {lab.slept}")
     if lab.net.hash() != run.lab.net.hash():
         differences.append("the network differs afterwards")
     for name, machine in lab.net.state.machines.items():

@@ -28,12 +28,14 @@ def ds_role(net: Network, machine: Machine, caller: Caller) -> Result:
 
 def powershell_host(net: Network, machine: Machine, caller: Caller) -> Result:
     mode = "ConstrainedLanguage" if machine.fault.constrained else "FullLanguage"
-    return {"ps_version": machine.ps_version, "language_mode": mode, "lib": STALE_LIB if machine.fault.stale_lib else ""}
+    lib = STALE_LIB if machine.fault.stale_lib else ""
+    return {"ps_version": machine.ps_version, "language_mode": mode, "lib": lib}
 
 
 def compile_type(net: Network, machine: Machine, caller: Caller, lib: str, ignore_warnings: bool) -> Result:
     if machine.fault.no_compiler:
-        return {"code": 1, "text": "(0) : Could not write to output file 'c:\\Windows\\Temp\\k3.dll' -- 'Access is denied.'"}
+        text = "(0) : Could not write to output file 'c:\\Windows\\Temp\\k3.dll' -- 'Access is denied.'"
+        return {"code": 1, "text": text}
     if lib and not ignore_warnings:
         text = f"(0) : Warning as Error: Invalid search path '{lib}' specified in 'LIB environment variable'"
         return {"code": 1, "text": text}

@@ -67,9 +67,9 @@ def log_in(
 def waited(fault: Fault, name: str, args: dict[str, Any], pace: float) -> float:
     """Seconds that a caller waits for a second machine with this fault."""
     if name == "TcpConnect":
-        return args["wait_ms"] / 1000 * pace if fault.off else 0.0
+        return float(args["wait_ms"]) / 1000 * pace if fault.off else 0.0
     if name == "NewPSSession":
-        longest = args["open_ms"] / 1000 * (1 + args["retries"]) * pace
+        longest: float = args["open_ms"] / 1000 * (1 + args["retries"]) * pace
         if fault.off or fault.no_winrm:
             return longest
         return 0.0 if fault.no_port else min(fault.slow_ms / 1000, longest)
