@@ -60,7 +60,8 @@ MUTANTS: tuple[SourceMutant, ...] = (
         "pwserver/connectors/scripts/hop.ps1",
         """    [Console]::Out.Write('{"psrv":"handed_over\"""",
         """    [void]('{"psrv":"handed_over\"""",
-        "tests/scripts/test_operations.py::test_the_hand_over_is_announced_by_one_line_and_only_when_it_happens",
+        "tests/scripts/test_operations.py"
+        "::test_the_hand_over_is_announced_by_one_line_and_only_when_it_happens[hop-change]",
     ),
     SourceMutant(
         "silence-of-a-cut-line-counts-as-never-handed-over",
