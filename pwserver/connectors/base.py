@@ -71,7 +71,8 @@ class Evidence:
     method: Literal["", "change", "reset", "set", "restart"] = ""
     machine_sid: str | None = None
     account_id: str | None = None
-    """The identity as the machine told it: ``computer#rid``, ``S-1-5-…`` of a domain account, ``device\\user``."""
+    """The identity as the machine told it: ``computer.domain#S-1-5-…`` of a local account, ``S-1-5-…`` of a domain's,
+    ``device\\user``."""
     account_sid: str | None = None
     run_as_sid: str | None = None
     run_as: str | None = None
@@ -79,6 +80,8 @@ class Evidence:
     last_start: str | None = None
     last_result: int | None = None
     bad_count: int | None = None
+    bad_at: str | None = None
+    """When the last of these wrong logons was; None: not told."""
     threshold: int | None = None
     window_s: int | None = None
     restart_pending: bool = False
@@ -168,7 +171,8 @@ class Call:
     ``ttl_s``: the script's time to live. ``deadline_s``: our own limit for the whole call, after which nothing more
     happens on our side. ``min_left``: tries that must be left on the account where count and threshold are read.
     ``stamp``: the last-set stamp under which the value that is to be proved was last set or proved, if it was.
-    ``account``: for places, whose password it stores (``MACHINE\\user``) with its SID when it was told.
+    ``account``: for places, whose password it stores (``MACHINE\\user``). ``account_sid``: of that account when it was
+    told; for accounts, the SID told at the link's proof, "" before one: another account of that name is not touched.
     ``more``: another call through the same session will most likely follow at once.
     """
 

@@ -122,6 +122,8 @@ STOPS: Mapping[str, Row] = {
     "new_machine": Row(Blocked, "new_machine"),
     "is_dc": Row(Blocked, "is_dc"),
     "no_account": Row(Blocked, "no_account"),
+    "account_renamed": Row(Blocked, "account_renamed"),
+    "other_account": Row(Blocked, "other_account"),
     "is_guest": Row(Blocked, "is_guest"),
     "managed": Row(Refused, "managed_by_windows"),
     "would_lock": Row(Refused, "would_lock"),
@@ -238,7 +240,7 @@ def evidence(answer: contract.Answer, means: Means | None = None) -> Evidence | 
         stamp=account.last_set if account else None,
         method=answer.method,
         machine_sid=machine.machine_sid or None,
-        account_id=f"{machine.computer_name.casefold()}#{account.rid}" if account else None,
+        account_id=f"{machine.full_name.casefold()}#{account.sid}" if account else None,
         account_sid=account.sid if account else (place.account_sid or None) if place else None,
         run_as_sid=place.run_as_sid or None if place else None,
         run_as=place.run_as or None if place else None,
@@ -246,6 +248,7 @@ def evidence(answer: contract.Answer, means: Means | None = None) -> Evidence | 
         last_start=place.last_start if place else None,
         last_result=place.last_result if place else None,
         bad_count=account.bad_count if account else None,
+        bad_at=account.bad_at if account else None,
         threshold=account.threshold if account else None,
         window_s=account.window_s if account else None,
         restart_pending=bool(answer.op == "set_service" and place and place.state != "stopped"),
@@ -395,7 +398,14 @@ def told(answer: contract.Answer, reason: str) -> str:
     """What the machine told that belongs beside our words for ``reason``."""
     machine, account, place = answer.machine, answer.account, answer.place
     if reason == "wrong_name" and machine:
-        return f"It calls itself {machine.computer_name}."
+        return f"It calls itself {machine.full_name}."
+    if reason == "account_renamed":
+        return f"It is called {answer.present_name} now."
+    if reason == "other_account":
+        return where_it_went(answer.present_name)
+    if reason == "would_lock" and account:
+        since = f", the last at {account.bad_at}" if account.bad_at else "; Windows does not tell since when"
+        return f"{account.bad_count} of {account.threshold} wrong logons are counted there{since}."
     if reason == "new_machine" and answer.directory:
         return f"The domain's SID is {answer.directory.domain_sid}."
     if reason == "no_service" and place and place.suggestion:
@@ -407,6 +417,13 @@ def told(answer: contract.Answer, reason: str) -> str:
     if reason == "dependents_running" and place and place.dependents:
         return f"These run and depend on it: {', '.join(place.dependents)}."
     return ""
+
+
+def where_it_went(present_name: str) -> str:
+    """What became of the account that was proved under a name that another one has now."""
+    if present_name:
+        return f"The account that was proved here is called {present_name} now."
+    return "The account that was proved here does not exist any more."
 
 
 def code_text(code: int) -> str:

@@ -20,7 +20,8 @@ Answer
     :data:`STOPS` when the script itself stopped, else "" · ``wrote`` true as soon as a mutating call was entered ·
     ``write_code`` what the mutating call returned, or null · ``method`` change, reset, set, restart or "" ·
     ``machine`` · ``account`` · ``place`` · ``logon`` · ``directory`` (each an object below or null; the last only for
-    operations on a domain) · ``text`` the machine's own sentence, never with a secret in it · ``elapsed_ms``.
+    operations on a domain) · ``text`` the machine's own sentence, never with a secret in it · ``present_name`` of an
+    account that was renamed, else "" · ``elapsed_ms``.
 
 The script reports; what an answer means is decided in ``codes.py``, for real machines and for the lab alike.
 """
@@ -47,6 +48,8 @@ STOPS = {
     "new_machine": "the machine's SID, or the domain's, is not the one of last time",
     "is_dc": "a domain controller: it has no local accounts",
     "no_account": "no such account",
+    "account_renamed": "no such account; the one of this SID, or the built-in Administrator, is called present_name",
+    "other_account": "another account has this name: its SID is not account_sid (whose name is present_name, or \"\")",
     "is_guest": "the account is Guest (RID 501)",
     "managed": "Windows manages this password: LAPS (8654), gMSA, virtual account",
     "would_lock": "fewer tries than min_left would be left; nothing was tried",
@@ -105,6 +108,13 @@ class Machine(_Part):
     """Its own time, UTC, ISO 8601 with seconds."""
     domain_dns: str = ""
     """The full name of its domain; "" in a workgroup."""
+    dns_suffix: str = ""
+    """The suffix of its own DNS name, which need not be its domain's; "" without one."""
+
+    @property
+    def full_name(self) -> str:
+        """Its name with its domain where it has one, as it is known among machines of the same short name."""
+        return ".".join(filter(None, (self.computer_name, self.domain_dns or self.dns_suffix)))
 
 
 class AccountFacts(_Part):
@@ -122,6 +132,8 @@ class AccountFacts(_Part):
     may_change_at: str | None
     """When the minimum age allows the next change; null: at once."""
     bad_count: int | None
+    """Wrong logons as counted. A local count is set back only by the next wrong logon after the window, or a right one:
+    it may be of any age."""
     threshold: int | None
     """Lock-out threshold; 0: never locks."""
     window_s: int | None
@@ -129,6 +141,8 @@ class AccountFacts(_Part):
     has_profile: bool
     managed: str
     """"" or by what: laps, gmsa, virtual, computer."""
+    bad_at: str | None = None
+    """When the last wrong logon was counted; null: not told, as always of a local account (NetUserGetInfo has none)."""
 
 
 class PlaceFacts(_Part):
@@ -201,6 +215,8 @@ class Answer(_Part):
     text: str
     elapsed_ms: int
     directory: DirectoryFacts | None = None
+    present_name: str = ""
+    """What an account that was looked for under another name is called now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +231,11 @@ class Operation:
     secrets: Mapping[str, bool] = field(default_factory=dict)
 
 
-_ACCOUNT: dict[str, type | tuple[type, ...]] = {"user": str, "min_left": int}
+_NAMED: dict[str, type | tuple[type, ...]] = {"user": str, "account_sid": str}
+_ACCOUNT = _NAMED | {"min_left": int}
 _PLACE: dict[str, type | tuple[type, ...]] = {"name": str, "account": str, "account_sid": str}
 
-_DOMAIN: dict[str, type | tuple[type, ...]] = {"domain": str, "domain_sid": str, "user": str, "login": str}
+_DOMAIN = _NAMED | {"domain": str, "domain_sid": str, "login": str}
 _DOMAIN_TRY = _DOMAIN | {"min_left": int}
 _LOGIN = {"login_password": True}
 
@@ -227,7 +244,7 @@ OPERATIONS: Mapping[str, Operation] = {
     for operation in (
         Operation("identity", "identity.ps1", "who the machine is; counts nothing, writes nothing", False),
         Operation(
-            "read_account", "read_account.ps1", "facts of a local account; no logon", False, {"user": str}
+            "read_account", "read_account.ps1", "facts of a local account; no logon", False, _NAMED
         ),
         Operation(
             "verify",
@@ -319,7 +336,8 @@ OPERATIONS: Mapping[str, Operation] = {
     )
 }
 """``name`` is a task's full path (``\\Lab\\Nightly``) or a service's name; ``account`` is ``MACHINE\\user`` or
-``DOMAIN\\user``; ``account_sid`` is "" until the account's SID was told.
+``DOMAIN\\user``; ``account_sid`` is "" until the account's SID was told. Where the account is the target itself, it is
+the SID told at its proof: the script stops when another account has the name.
 
 The operations on a domain run on a machine of that domain and reach its PDC emulator with the linked credential: its
 name is ``login``, ``login_password`` its password. ``domain_sid`` is the one of last time or "", ``own_stamp`` the

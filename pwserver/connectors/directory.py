@@ -30,11 +30,13 @@ from pwserver.connectors.base import (
     Unreachable,
     same_stamp,
 )
+from pwserver.connectors.codes import where_it_went
 from pwserver.connectors.directory_facts import (
     ADMINISTRATOR,
     KRBTGT,
     Account,
     last_set_of,
+    name_of,
     read_account,
 )
 from pwserver.connectors.domain import Directory, Settings, Trust
@@ -129,14 +131,21 @@ class DirectoryConnector:
     def _account(self, at: At, call: Call) -> Account:
         """The link's account, if it is there, may be touched, and lives in the domain of last time."""
         account = read_account(at.line, at.base, self.settings.user_name, at.ours)
-        if account is None:
-            raise Blocked("no_account")
+        if account is None or call.account_sid not in ("", account.sid):
+            raise self._gone(at, call, account)
         if call.machine_sid and call.machine_sid != account.domain_sid:
             raise Blocked("new_machine", text=f"The domain's SID is {account.domain_sid}.")
         if account.managed:
             raise Refused("managed_by_windows", text=f"It is {account.managed}.")
         refuse_unlisted(account, self.directory.allowed)
         return account
+
+    def _gone(self, at: At, call: Call, found: Account | None) -> Blocked:
+        """What it means that the account which was proved does not have the link's name any more."""
+        name = name_of(at.line, at.base, call.account_sid) if call.account_sid else ""
+        if found is not None:
+            return Blocked("other_account", text=where_it_went(name))
+        return Blocked("account_renamed", text=f"It is called {name} now.") if name else Blocked("no_account")
 
     def _evidence(self, at: At, account: Account, stamp: str | None = None, **more: object) -> Evidence:
         facts = {
@@ -146,6 +155,7 @@ class DirectoryConnector:
             "account_id": account.sid,
             "account_sid": account.sid,
             "bad_count": account.bad_count,
+            "bad_at": account.bad_at.isoformat(timespec="seconds") if account.bad_at else None,
             "threshold": account.policy.threshold,
             "window_s": int(account.policy.window.total_seconds()) if account.policy.window else None,
             "notes": notes(account),
@@ -155,7 +165,7 @@ class DirectoryConnector:
     # -- before anything is tried
 
     def _takes(self, account: Account, new: Secret, facts: Evidence) -> None:
-        length = len(new.open())
+        length = len(new.open().encode("utf-16-le")) // 2  # as Windows counts them
         if length == 0:
             raise Refused("blank", evidence=facts)
         if account.policy.min_length and length < account.policy.min_length:
@@ -274,7 +284,7 @@ class DirectoryConnector:
         written = replace(self._evidence(at, before, means=Means.WRITTEN, method=method), stamp=None)
         try:
             account = read_account(at.line, at.base, self.settings.user_name, at.ours)
-            if account is None:
+            if account is None or account.sid != before.sid:
                 return written
             written = self._evidence(at, account, means=Means.WRITTEN, method=method)
             if account.state:

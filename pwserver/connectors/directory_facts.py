@@ -180,6 +180,11 @@ def last_set_of(line: LdapLine, dn: str) -> datetime | None:
     return _moment(_number(line.base(dn, ["pwdLastSet"]), "pwdlastset"))
 
 
+def name_of(line: LdapLine, base: str, sid: str) -> str:
+    """The logon name that the account with this SID has now; "" when there is none."""
+    return _first(line.find(base, f"(objectSid={escaped(sid)})", ["sAMAccountName"]) or {}, "samaccountname").decode()
+
+
 def clock_of(line: LdapLine) -> datetime:
     """The controller's own time."""
     said = _first(line.base("", ["currentTime"]), "currenttime").decode()

@@ -55,12 +55,12 @@ class DomainConnector:
             login = f"{self.settings.domain}\\{login}"
         known = {
             "domain": self.settings.domain, "domain_sid": call.machine_sid or "",
-            "user": self.settings.user_name, "login": login,
+            "user": self.settings.user_name, "account_sid": call.account_sid, "login": login,
         }  # fmt: skip
         answer = self.session.run(
             op,
             call=replace(call, machine_sid=None),
-            computer_name=windows.short(self.agent_machine),
+            computer_name=self.agent_machine,
             params={**known, **params},
             secrets=secrets | {"login_password": self.linked.secret},
             hop=None,

@@ -26,7 +26,7 @@ class AccountConnector:
         self.way, self.user_name = way, user_name
 
     def read(self, call: Call) -> Evidence:
-        return self.way.run("read_account", call, {"user": self.user_name})
+        return self.way.run("read_account", call, self._named(call))
 
     def verify(self, call: Call, value: Secret) -> Evidence:
         return self.way.run("verify", call, self._account(call), value=value)
@@ -44,8 +44,11 @@ class AccountConnector:
     def restart(self, call: Call) -> Evidence:
         raise windows.not_here("an account is not restarted")
 
+    def _named(self, call: Call) -> dict[str, object]:
+        return {"user": self.user_name, "account_sid": call.account_sid}
+
     def _account(self, call: Call) -> dict[str, object]:
-        return {"user": self.user_name, "min_left": call.min_left}
+        return self._named(call) | {"min_left": call.min_left}
 
 
 class LocalConnector(AccountConnector):

@@ -65,20 +65,30 @@ def user_name(value: str) -> str:
 
 
 def short(machine: str) -> str:
-    """The name a machine gives itself: the first label, at most 15 characters."""
+    """The NetBIOS name of a machine: the first label, at most 15 characters."""
     return machine.split(".")[0][:15]
 
 
-def same_machine(one: str, other: str) -> bool:
-    return short(one).casefold() == short(other).casefold()
+def same_machine(typed: str, machine: str) -> bool:
+    """Whether ``typed`` names the machine registered as ``machine``: the same name, or its first label alone.
+
+    Two full names are never cut: LAB-01 of another domain is another machine. Nor is a full name the one that was
+    registered without a domain; which domain that one is in is not known here.
+    """
+    one, other = typed.casefold(), machine.casefold()
+    return one == other or ("." not in one and one == other.partition(".")[0])
 
 
 def login_auth(user: str, machine: str) -> Literal["kerberos", "ssl"]:
-    """How a login is shown to ``machine``: a domain login by Kerberos, its own accounts over a checked certificate."""
+    """How a login is shown to ``machine``: a domain login by Kerberos, its own accounts over a checked certificate.
+
+    Before the backslash stands a machine's NetBIOS or full name, or a domain's: a full name is never cut.
+    """
     domain, _, name = user.rpartition("\\")
     if not domain:
         return "kerberos" if "@" in name else "ssl"
-    return "ssl" if domain == "." or same_machine(domain, machine) else "kerberos"
+    own = {".", machine.casefold(), short(machine).casefold()}
+    return "ssl" if domain.casefold() in own else "kerberos"
 
 
 class Session(Protocol):
@@ -112,7 +122,7 @@ class Way:
         answer = self.session.run(
             op,
             call=call,
-            computer_name=short(self.machine),
+            computer_name=self.machine,
             params=params,
             secrets=secrets,
             hop=self._hop(),

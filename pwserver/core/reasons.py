@@ -143,8 +143,8 @@ REASONS: Mapping[str, Reason] = {
         "wait",
     ),
     "would_lock": Reason(
-        "Nothing was tried. One more wrong try could lock {account} on {machine}.",
-        "Retest Sync after {time}.",
+        "Nothing was tried. So many wrong logons of {account} are counted on {machine} that one more could lock it.",
+        "It is tried again at {time}. Approve sets the password without a try.",
         "wait",
     ),
     "over_budget": Reason(
@@ -343,6 +343,18 @@ REASONS: Mapping[str, Reason] = {
     ),
     "no_account": Reason(
         "{machine} has no account {account}. Nothing was changed.", "Correct the link or make the account.", "edit"
+    ),
+    "account_renamed": Reason(
+        "{machine} has no account {account} any more: it was renamed. Nothing was changed.",
+        "Edit the link and use its present name.",
+        "edit",
+    ),
+    "other_account": Reason(
+        "Another account is called {account} on {machine} now: its SID is not that of the account that was proved. "
+        "Nothing was changed, and no password was tried.",
+        "Edit the link and use the present name of the account that was meant; saved as it is, it means the account "
+        "that has this name now.",
+        "edit",
     ),
     "is_guest": Reason(
         "Windows answered with Guest instead of {account} on {machine}. That proves nothing; Guest is never changed.",

@@ -24,6 +24,9 @@ UF_NORMAL = 0x200
 UF_NEVER_EXPIRES = 0x10000
 UF_SMARTCARD = 0x40000
 
+COMPUTER_NAME_PHYSICAL_DNS_DOMAIN = 6
+"""A kind of GetComputerNameExW."""
+
 FOREVER = 0xFFFFFFFF
 """TIMEQ_FOREVER: no maximum age, no forced log-off."""
 
@@ -90,8 +93,11 @@ LDAP_SERVER_DOWN, LDAP_LOCAL_ERROR = 81, 82
 # registry keys the model holds
 PROFILE_LIST = "HKLM\\SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\ProfileList"
 CLUSTER_RESOURCES = "HKLM\\Cluster\\Resources"
+LAPS_CSP = "HKLM\\SOFTWARE\\Microsoft\\Policies\\LAPS"
 LAPS_POLICY = "HKLM\\SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Policies\\LAPS"
-"""Values BackupDirectory (0 off, 1 Entra, 2 AD) and AdministratorAccountName ("" means RID 500)."""
+LAPS_LOCAL = "HKLM\\SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\LAPS\\Config"
+LAPS_LEGACY = "HKLM\\SOFTWARE\\Policies\\Microsoft Services\\AdmPwd"
+"""The policy roots in the order in which Windows LAPS looks at them; the first with any setting is the active one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,8 @@ CALLS: Mapping[str, Call] = {
     call.name: call
     for call in (
         # the machine
-        Call("GetComputerNameW", "the name the machine gives itself", {}, ("name",)),
+        Call("GetComputerNameW", "the NetBIOS name of the machine", {}, ("name",)),
+        Call("GetComputerNameExW", "kind 6: the suffix of its own DNS name", {"kind": NUMBER}, ("name",)),
         Call(
             "DsRoleGetPrimaryDomainInformation",
             "role as Win32_ComputerSystem.DomainRole, NetBIOS domain, its DNS name",
@@ -128,6 +135,7 @@ CALLS: Mapping[str, Call] = {
         Call("GetSystemTimeAsFileTime", "the machine's clock", {}, ("unix",)),
         Call("RegOpenKeyEx", "whether a key is there (code 0 or 2)", {"key": TEXT}),
         Call("RegEnumKey", "names of the sub-keys", {"key": TEXT}, ("code", "names")),
+        Call("RegQueryInfoKey", "how many values a key has", {"key": TEXT}, ("code", "values")),
         Call("RegGetValue", "one value, a number or a text", {"key": TEXT, "value": TEXT}, ("code", "value")),
         # accounts
         Call(
@@ -261,8 +269,9 @@ CALLS: Mapping[str, Call] = {
         # a domain controller
         Call(
             "DsGetDcNameW",
-            "the DNS name of the domain's PDC emulator. code 0 or 1355",
-            {"domain": TEXT},
+            "the DNS name of the domain's PDC emulator. code 0 or 1355. Answered from what was found last, be it "
+            "off or another's role by now, unless `flags` has 1 (DS_FORCE_REDISCOVERY)",
+            {"domain": TEXT, "flags": NUMBER},
             ("code", "name"),
         ),
         Call(

@@ -245,7 +245,7 @@ class _Answering:
             if "only" in json.loads(args["payload"]):
                 return {"code": 0}
             return self._ask("InvokeEnd", {"session": args["session"], "writes": OPERATIONS[self.op].writes})
-        if name in ("RegOpenKeyEx", "RegEnumKey", "RegGetValue"):
+        if name in ("RegOpenKeyEx", "RegEnumKey", "RegQueryInfoKey", "RegGetValue"):
             args = args | {"key": "HKLM\\" + args["key"]}
         answer = self._ask(name, args)
         if name == "NewPSSession" and answer["code"] == 0:

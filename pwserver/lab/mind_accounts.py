@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pwserver.lab import calls
 from pwserver.lab.mind_places import iso
@@ -21,8 +22,11 @@ def read_facts(mind: Mind, user: str) -> None:
             mind.stop("no_account", named["code"])
         user = named["name"]
     facts = mind.ask("NetUserGetInfo", user=user)
+    if facts["code"] == calls.NO_SUCH_USER:
+        stop_no_account(mind, user, calls.NO_SUCH_USER)
     if facts["code"]:
-        mind.stop("no_account" if facts["code"] == calls.NO_SUCH_USER else "", facts["code"])
+        mind.stop("", facts["code"])
+    stop_other(mind, facts["sid"])
     policy, lockout = mind.ask("NetUserModalsGet", level=0), mind.ask("NetUserModalsGet", level=3)
     now, flags, rid = mind.ask("GetSystemTimeAsFileTime")["unix"], facts["flags"], int(facts["sid"].split("-")[-1])
     age, expires = facts["password_age_s"], facts["account_expires"]
@@ -41,6 +45,7 @@ def read_facts(mind: Mind, user: str) -> None:
         "last_set": None if age is None else iso(now // 1 - age),
         "may_change_at": free,
         "bad_count": facts["bad_count"],
+        "bad_at": None,
         "threshold": lockout["threshold"],
         "window_s": lockout["window_s"],
         "min_length": policy["min_length"],
@@ -51,11 +56,51 @@ def read_facts(mind: Mind, user: str) -> None:
         mind.stop("is_guest")
 
 
+def _name_now(mind: Mind, sid: str, otherwise: str = "") -> str:
+    name = str(mind.ask("LookupAccountSidW", sid=sid)["name"] or "")
+    mind.answer["present_name"] = "" if name.casefold() == otherwise.casefold() else name
+    return str(mind.answer["present_name"])
+
+
+def stop_no_account(mind: Mind, user: str, code: int) -> NoReturn:
+    """Nothing has this name. What was proved, or the Administrator of a machine, may be called otherwise by now."""
+    sid = mind.params["account_sid"]
+    if not sid and "domain" not in mind.params and user.casefold().startswith("admin"):
+        sid = mind.answer["machine"]["machine_sid"] + "-500"
+    mind.stop("account_renamed" if sid and _name_now(mind, sid, user) else "no_account", code)
+
+
+def stop_other(mind: Mind, sid: str) -> None:
+    if mind.params["account_sid"] not in ("", sid):
+        _name_now(mind, mind.params["account_sid"])
+        mind.stop("other_account")
+
+
 def _is_laps(mind: Mind, name: str, rid: int) -> bool:
-    where = mind.ask("RegGetValue", key=calls.LAPS_POLICY, value="BackupDirectory")
-    if where["code"] or not where["value"]:
+    roots = (calls.LAPS_CSP, calls.LAPS_POLICY, calls.LAPS_LOCAL)
+    active = next((root for root in roots if mind.ask("RegQueryInfoKey", key=root)["values"]), None)
+    if active is None:
+        enabled = _setting(mind, calls.LAPS_LEGACY, "AdmPwdEnabled", 0)
+        return bool(enabled) and _is_meant(name, rid, _setting(mind, calls.LAPS_LEGACY, "AdminAccountName", ""))
+    if not _setting(mind, active, "BackupDirectory", 0):
         return False
-    who = mind.ask("RegGetValue", key=calls.LAPS_POLICY, value="AdministratorAccountName")["value"]
+    automatic = "AutomaticAccountManagement"
+    if not _setting(mind, active, f"{automatic}Enabled", 0):
+        return _is_meant(name, rid, _setting(mind, active, "AdministratorAccountName", ""))
+    if not _setting(mind, active, f"{automatic}Target", 1):
+        return rid == 500
+    own = _setting(mind, active, f"{automatic}NameOrPrefix", "") or "WLapsAdmin"
+    if not _setting(mind, active, f"{automatic}RandomizeName", 0):
+        return name.casefold() == own.casefold()
+    return re.fullmatch(re.escape(own[:12]) + "[0-9]+", name, re.IGNORECASE) is not None
+
+
+def _setting(mind: Mind, root: str, name: str, default: Any) -> Any:
+    told = mind.ask("RegGetValue", key=root, value=name)
+    return default if told["code"] else told["value"]
+
+
+def _is_meant(name: str, rid: int, who: str) -> bool:
     return name.casefold() == who.casefold() if who else rid == 500
 
 

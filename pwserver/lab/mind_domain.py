@@ -15,6 +15,8 @@ from pwserver.lab.model.machines import AUTHENTICATED, EVERYONE
 if TYPE_CHECKING:
     from pwserver.lab.python_mind import Mind
 
+PDC, FORCE_REDISCOVERY = 0x40001080, 0x1
+"""Flags of DsGetDcName: a writable PDC emulator by its DNS name; not what was found before."""
 UNKNOWN = 0x20000000
 """The bit of application codes: an LDAP result for which Windows has no number of its own."""
 SETTLED_S = 65 * 60
@@ -65,30 +67,39 @@ class Directory:
         mind.answer["stage"] = "hop"
         if mind.answer["machine"]["domain_role"] in (0, 2):
             mind.stop("not_member")
-        found = mind.ask("DsGetDcNameW", domain=params["domain"])
-        if found["code"]:
-            mind.stop("no_controller", found["code"])
-        login = {"user": params["login"], "password": mind.secrets["login_password"]}
-        opened = mind.ask("LdapBind", server=found["name"], **login)
-        if opened["code"] == calls.LDAP_CREDENTIALS:
-            mind.stop("login_refused", calls.WRONG_LOGON)
-        if opened["code"]:
-            silent = opened["code"] == calls.LDAP_SERVER_DOWN
-            mind.stop("no_controller" if silent else "login_unclear", UNKNOWN | opened["code"])
-        self.session = opened["session"]
-        self.root = self.entry("", ROOT)
-        self.domain = self.entry(self.root.text("defaultNamingContext"), DOMAIN)
+        is_pdc = self._open(PDC) or self._open(PDC | FORCE_REDISCOVERY)
+        if not self.session:
+            mind.stop("no_controller", UNKNOWN | calls.LDAP_SERVER_DOWN)
         self.facts: dict[str, Any] = {
             "controller": self.root.text("dnsHostName"), "domain_sid": self.domain.sids("objectSid")[0], "clock": "",
             "policy": "", "history": None, "can_reset": False, "guarded": False, "protected_user": False, "spns": 0,
             "write_stamp": None,
         }  # fmt: skip
         mind.answer["directory"] = self.facts
-        if self.root.text("dsServiceName") != self.domain.text("fSMORoleOwner"):
+        if not is_pdc:
             mind.stop("not_pdc")
         if params["domain_sid"] and params["domain_sid"] != self.facts["domain_sid"]:
             mind.stop("new_machine")
         self.dn, self.set = "", 0
+
+    def _open(self, flags: int) -> bool:
+        """Logs on where the locator points. Whether that is the PDC emulator; no session: it is silent."""
+        mind, self.session = self.mind, ""
+        found = mind.ask("DsGetDcNameW", domain=mind.params["domain"], flags=flags)
+        if found["code"]:
+            mind.stop("no_controller", found["code"])
+        login = {"user": mind.params["login"], "password": mind.secrets["login_password"]}
+        opened = mind.ask("LdapBind", server=found["name"], **login)
+        if opened["code"] == calls.LDAP_CREDENTIALS:
+            mind.stop("login_refused", calls.WRONG_LOGON)
+        if opened["code"] == calls.LDAP_SERVER_DOWN:
+            return False
+        if opened["code"]:
+            mind.stop("login_unclear", UNKNOWN | opened["code"])
+        self.session = str(opened["session"])
+        self.root = self.entry("", ROOT)
+        self.domain = self.entry(self.root.text("defaultNamingContext"), DOMAIN)
+        return self.root.text("dsServiceName") == self.domain.text("fSMORoleOwner")
 
     def search(self, base: str, below: bool, filter: str, names: list[str]) -> tuple[int, list[Entry]]:
         asked = {"session": self.session, "base": base, "below": below, "filter": filter, "names": names}
@@ -129,7 +140,7 @@ def _find(mind: Mind, directory: Directory) -> Entry:
     if code:
         mind.stop("no_controller", code)
     if not entries:
-        mind.stop("no_account", calls.NO_SUCH_NAME)
+        mind_accounts.stop_no_account(mind, user, calls.NO_SUCH_NAME)
     exact = [one for one in entries if one.text("sAMAccountName").casefold() == user.casefold()]
     return (exact or entries)[0]
 
@@ -163,13 +174,15 @@ def _read_facts(mind: Mind, directory: Directory) -> None:
     now, facts["clock"] = (unix + 11_644_473_600) * TICKS, iso(unix)
     entry = _find(mind, directory)
     directory.dn, directory.set = entry.dn, entry.number("pwdLastSet")
-    sid, computed, policy = entry.sids("objectSid")[0], entry.number(ACCOUNT[4]), _policy(directory, entry)
+    sid, computed = entry.sids("objectSid")[0], entry.number(ACCOUNT[4])
+    mind_accounts.stop_other(mind, sid)
+    policy = _policy(directory, entry)
     rid, groups = int(sid.split("-")[-1]), directory.entry(entry.dn, ["tokenGroups"]).sids("tokenGroups")
     can_change = True
     for raw in entry.raw("nTSecurityDescriptor"):
         facts["can_reset"] = allows(raw, set(directory.root.sids("tokenGroups")), RESET_PASSWORD)
         can_change = allows(raw, {sid, EVERYONE, SELF, AUTHENTICATED, *groups}, CHANGE_PASSWORD)
-    expires, last_set = entry.number("accountExpires"), directory.set
+    expires, last_set, bad_at = entry.number("accountExpires"), directory.set, entry.number("badPasswordTime")
     account = answer["account"] = {
         "name": entry.text("sAMAccountName"),
         "sid": sid,
@@ -182,6 +195,7 @@ def _read_facts(mind: Mind, directory: Directory) -> None:
         "last_set": _filetime(last_set) if last_set else None,
         "may_change_at": None,
         "bad_count": entry.number("badPwdCount"),
+        "bad_at": _filetime(bad_at) if bad_at else None,
         "threshold": None,
         "window_s": None,
         "min_length": None,
@@ -193,7 +207,7 @@ def _read_facts(mind: Mind, directory: Directory) -> None:
         account["window_s"], facts["history"] = policy["window"] // TICKS, policy["history"]
         if last_set and not account["must_change"] and last_set + policy["min_age"] > now:
             account["may_change_at"] = _filetime(last_set + policy["min_age"])
-        if not account["locked"] and entry.number("badPasswordTime") + policy["window"] <= now:
+        if not account["locked"] and bad_at + policy["window"] <= now:
             account["bad_count"] = 0
     if any(b"ManagedServiceAccount" in one for one in entry.raw("objectClass")):
         account["managed"] = "gmsa"

@@ -75,7 +75,7 @@ class Mind:
         self.answer: dict[str, Any] = {
             "attempt": str(request.get("attempt", "")), "op": op, "stage": "start", "code": 0, "reason": "",
             "wrote": False, "write_code": None, "method": "", "machine": None, "account": None, "place": None,
-            "logon": None, "text": "", "elapsed_ms": 0,
+            "logon": None, "text": "", "present_name": "", "elapsed_ms": 0,
         }  # fmt: skip
 
     def run(self) -> dict[str, Any]:
@@ -149,14 +149,14 @@ class Mind:
             "computer_name": name,
             "domain": role["domain"],
             "domain_dns": role["dns"],
+            "dns_suffix": self.ask("GetComputerNameExW", kind=calls.COMPUTER_NAME_PHYSICAL_DNS_DOMAIN)["name"],
             "domain_role": role["role"],
             "machine_sid": self.ask("NetUserModalsGet", level=2)["sid"],
             "ps_version": self.ask("PowerShellHost")["ps_version"],
             "elevated": self.ask("CheckTokenMembership")["admin"],
             "clock": iso(self.ask("GetSystemTimeAsFileTime")["unix"]),
         }
-        wanted = expect["computer_name"].split(".")[0][:15]
-        if wanted and wanted.casefold() != name.casefold():
+        if not _is_called(expect["computer_name"].casefold(), machine):
             self.stop("wrong_name")
         if not machine["elevated"]:
             self.stop("not_admin")
@@ -220,6 +220,15 @@ class Mind:
 
 def _domain_of(user: str) -> str:
     return user.partition("\\")[0] if "\\" in user else user.rpartition("@")[2]
+
+
+def _is_called(wanted: str, machine: dict[str, Any]) -> bool:
+    """Whether a case-folded name is this machine's; a full name also by its domain, where the machine has one."""
+    label, _, domain = wanted.partition(".")
+    if wanted and label[:15] != machine["computer_name"].casefold():
+        return False
+    known = {machine[name].casefold() for name in ("domain_dns", "dns_suffix") if machine[name]}
+    return not domain or not known or domain in known
 
 
 def _low(code: int) -> int:

@@ -98,7 +98,7 @@ def _machine(net: Network, machine: Machine) -> dict[str, Any]:
                 "last_set": _iso(account.last_set),
                 "disabled": account.disabled,
                 "locked": account.is_locked(policy, now),
-                "bad_count": account.bad_now(policy, now),
+                "bad_count": account.bad_count,
                 "threshold": policy.threshold,
                 "wrong_logons": _wrong_logons(net, machine, account.name),
                 "initial": net.state.initial.get(f"{machine.sam.name}\\{account.name}") == account.password,

@@ -90,6 +90,58 @@ def check(told, kind, reason, spent=(), wrote=False):
     return error
 
 
+# who it is
+
+
+def key(**machine):
+    """The account's key as told by the same machine, but for ``machine``; its SID goes into the account's."""
+    told = MACHINE.model_copy(update=machine)
+    account = ACCOUNT.model_copy(update={"sid": f"{told.machine_sid}-1001"})
+    return said(answer("read_account", machine=told, account=account)).account_id
+
+
+def test_two_machines_of_one_short_name_have_two_accounts_each_with_a_budget_of_its_own():
+    assert key() != key(machine_sid="S-1-5-21-4-5-6")
+    assert key(domain_dns="berlin.example") != key(domain_dns="munich.example")
+    assert key(dns_suffix="berlin.example") != key(dns_suffix="munich.example")
+
+
+def test_a_machine_told_of_under_two_spellings_has_one_account():
+    assert key(domain_dns="CORP.test") == key(computer_name="lab-05", domain_dns="corp.test", dns_suffix="other.test")
+
+
+def test_a_wrong_machine_says_its_full_name():
+    machine = MACHINE.model_copy(update={"domain_dns": "munich.example"})
+    error = check(answer("change", "identity", 0, "wrong_name", machine=machine), Blocked, "wrong_name")
+    assert error.text == "It calls itself LAB-05.munich.example."
+
+
+@pytest.mark.parametrize(
+    ("reason", "name", "text"),
+    [
+        ("account_renamed", "labroot", "It is called labroot now."),
+        ("other_account", "labroot", "The account that was proved here is called labroot now."),
+        ("other_account", "", "The account that was proved here does not exist any more."),
+    ],
+)
+def test_a_renamed_account_is_named_and_a_stranger_under_its_name_tells_nothing_of_it(reason, name, text):
+    error = check(answer("change", "facts", 0, reason, account=None, present_name=name), Blocked, reason)
+    assert error.text == text
+    assert error.evidence is not None
+    told = error.evidence
+    assert (told.account_id, told.account_sid, told.stamp, told.bad_count) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("bad_at", "since"),
+    [("2026-11-24T08:00:00Z", ", the last at 2026-11-24T08:00:00Z"), (None, "; Windows does not tell since when")],
+)
+def test_an_account_that_a_try_could_lock_tells_its_count_and_how_old_it_may_be(bad_at, since):
+    account = ACCOUNT.model_copy(update={"bad_count": 4, "bad_at": bad_at})
+    error = check(answer("verify", "facts", 0, "would_lock", account=account), Refused, "would_lock")
+    assert error.text == f"4 of 5 wrong logons are counted there{since}."
+
+
 # what is proved
 
 
@@ -97,7 +149,7 @@ def check(told, kind, reason, spent=(), wrote=False):
 def test_a_logon_with_the_accounts_own_token_is_a_proof(op):
     evidence = said(answer(op))
     assert (evidence.means, evidence.logged_on) == (Means.LOGGED_ON, True)
-    assert (evidence.host, evidence.account_id, evidence.account_sid) == ("LAB-05", "lab-05#1001", SID)
+    assert (evidence.host, evidence.account_id, evidence.account_sid) == ("LAB-05", f"lab-05#{SID}", SID)
     assert (evidence.stamp, evidence.machine_sid) == ("2026-11-24T08:57:59Z", "S-1-5-21-1-2-3")
     assert evidence.method == METHODS.get(op, "")
 
@@ -219,7 +271,8 @@ def test_our_missing_right_is_never_the_targets_refusal(code):
 
 STOPPED = {
     "language_mode": Blocked, "not_admin": Blocked, "wrong_name": Blocked, "new_machine": Blocked, "is_dc": Blocked,
-    "no_account": Blocked, "is_guest": Blocked, "managed": Refused, "would_lock": Refused, "too_young": Refused,
+    "no_account": Blocked, "account_renamed": Blocked, "other_account": Blocked,
+    "is_guest": Blocked, "managed": Refused, "would_lock": Refused, "too_young": Refused,
     "reset_not_allowed": Refused, "too_short": Refused, "blank": Refused, "no_task": Blocked, "no_service": Blocked,
     "stores_no_password": Blocked, "run_as_differs": Blocked, "no_batch_right": Blocked, "no_service_right": Blocked,
     "cluster_resource": Refused, "not_running": Refused, "dependents_running": Refused, "ttl": Unreachable,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
@@ -12,6 +14,7 @@ from pwserver.core.secrets import Secret
 from tests.connectors.test_codes import answer
 
 CALL = Call("a", 60, 90, min_left=1, reset_allowed=True, unlock=True, account="SRV-01.corp.test\\svc-backup")
+PROVED = replace(CALL, account_sid="S-1-5-21-1-2-3-1001")
 LINKED = Credential("svc-psrv", Secret("linked one"))
 VALUE, OLD = Secret("new one 1"), Secret("old one 1")
 
@@ -131,13 +134,14 @@ def test_a_link_is_known_by_its_machine_and_its_account_or_place():
 
 def test_a_local_account_is_reached_without_a_linked_credential():
     session, connector = connect("standalone_windows", {"user_name": "bob"}, linked=None)
-    assert isinstance(connector.read(CALL), Evidence)
-    assert connector.verify(CALL, VALUE).means == Means.LOGGED_ON
-    connector.change(CALL, OLD, VALUE)
-    connector.reset(CALL, VALUE)
-    user = {"user": "bob", "min_left": 1}
+    assert isinstance(connector.read(PROVED), Evidence)
+    assert connector.verify(PROVED, VALUE).means == Means.LOGGED_ON
+    connector.change(PROVED, OLD, VALUE)
+    connector.reset(PROVED, VALUE)
+    known = {"user": "bob", "account_sid": PROVED.account_sid}
+    user = known | {"min_left": 1}
     assert [(op, name, params, hop) for op, name, params, _, hop in session.asked] == [
-        ("read_account", "LAB-01", {"user": "bob"}, None),
+        ("read_account", "LAB-01", known, None),
         ("verify", "LAB-01", user, None),
         ("change", "LAB-01", user | {"reset_allowed": True}, None),
         ("reset", "LAB-01", user | {"unlock": True}, None),
@@ -150,8 +154,8 @@ def test_a_remote_account_goes_over_a_second_hop_even_on_the_agents_own_machine(
         session, connector = connect("remote_windows", {"machine": machine, "user_name": "bob"})
         connector.verify(CALL, VALUE)
         op, name, _, _, hop = session.asked[0]
-        assert (op, name) == ("verify", machine.split(".")[0])
-        assert (hop.machine, hop.user, hop.auth) == (machine, f"{name}\\svc-psrv", "ssl")
+        assert (op, name) == ("verify", machine)
+        assert (hop.machine, hop.user, hop.auth) == (machine, f"{machine.split('.')[0]}\\svc-psrv", "ssl")
         assert hop.secret == LINKED.secret
 
 
@@ -223,7 +227,34 @@ def test_a_step_that_a_kind_does_not_have_is_a_bug_and_not_an_answer():
         assert (outcome.answer, outcome.bug) == (Answer.UNKNOWN, True)
 
 
-def test_names_are_compared_as_windows_compares_them():
-    assert windows.same_machine("lab-05.corp.test", "LAB-05")
-    assert windows.same_machine("A-VERY-LONG-NAME-1", "a-very-long-nam")
-    assert not windows.same_machine("LAB-05", "LAB-06")
+@pytest.mark.parametrize(
+    ("typed", "agent", "own"),
+    [
+        ("", "LAB-01", True), ("lab-01", "LAB-01", True), ("LAB-01", "lab-01.corp.test", True),
+        ("LAB-01.corp.test", "lab-01.CORP.test", True), ("LAB-01.dmz.example", "LAB-01", False),
+        ("LAB-01.dmz.example", "LAB-01.corp.test", False), ("LAB-01.corp", "LAB-01.corp.test", False),
+        ("LONGSERVERNAME-02", "LONGSERVERNAME-01", False), ("LAB-02", "LAB-01", False),
+    ],
+)  # fmt: skip
+def test_a_machine_of_the_same_short_name_in_another_domain_is_not_the_agents_own(typed, agent, own):
+    """A task of LAB-01.dmz.example was written on the agent LAB-01 and shown In Sync."""
+    session, connector = connect("scheduled_task", {"machine": typed, "path": "\\x"}, agent=agent)
+    connector.write(CALL, VALUE)
+    op, name, _, _, hop = session.asked[0]
+    assert (op, name) == ("set_task", typed or agent)
+    assert (hop is None) is own
+    assert own or hop.machine == typed
+
+
+@pytest.mark.parametrize(
+    ("user", "machine", "auth"),
+    [
+        ("SRV01.berlin.example\\adm", "SRV01.munich.example", "kerberos"),
+        ("SRV01\\adm", "SRV01.munich.example", "ssl"),
+        ("srv01.munich.example\\adm", "SRV01.munich.example", "ssl"), ("ad.contoso.com\\svc", "AD", "kerberos"),
+        ("ad.contoso.com\\svc", "ad.other.example", "kerberos"),
+        ("A-VERY-LONG-NAM\\adm", "a-very-long-name-1.corp.test", "ssl"),
+    ],
+)  # fmt: skip
+def test_a_login_of_another_machine_or_of_a_domain_is_never_shown_to_a_machine_as_its_own(user, machine, auth):
+    assert windows.login_auth(user, machine) == auth

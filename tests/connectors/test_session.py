@@ -27,10 +27,10 @@ HOSTILE = [
     "Aa1" + "😀" * 62,
 ]
 
-ACCOUNT = {"user": "Administrator", "min_left": 2}
+ACCOUNT = {"user": "Administrator", "account_sid": "", "min_left": 2}
 TASK = {"name": "\\Backup\\Nightly", "account": "SRV-01\\svc-backup", "account_sid": ""}
 SERVICE = TASK | {"name": "backupd"}
-DOMAIN = {"domain": "CORP", "domain_sid": "", "user": "svc-backup", "login": "CORP\\lab-adm"}
+DOMAIN = {"domain": "CORP", "domain_sid": "", "user": "svc-backup", "account_sid": "", "login": "CORP\\lab-adm"}
 NEW = Secret("Correct-Horse-9")
 
 
@@ -39,7 +39,7 @@ def test_every_operation_of_the_contract_is_answered_over_the_wire(lab: Lab) -> 
     linked, in_domain = lab.initial("CORP\\lab-adm"), lab.initial("CORP\\svc-backup")
     asked: dict[str, dict[str, Any]] = {
         "identity": {},
-        "read_account": {"user": "Administrator"},
+        "read_account": {"user": "Administrator", "account_sid": ""},
         "verify": ACCOUNT | {"value": admin},
         "change": ACCOUNT | {"reset_allowed": False, "old": admin, "new": NEW},
         "reset": ACCOUNT | {"unlock": False, "new": NEW},

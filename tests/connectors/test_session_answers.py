@@ -15,7 +15,7 @@ from pwserver.core.secrets import Secret
 from tests.lab_wire.kit import QUICK, Lab, ask, call, eventually, fails, reset
 
 NEW = Secret("Correct-Horse-9")
-ACCOUNT = {"user": "Administrator", "min_left": 2}
+ACCOUNT = {"user": "Administrator", "account_sid": "", "min_left": 2}
 
 
 # time

@@ -19,7 +19,7 @@ from pwserver.lab.model.machines import REMOTE_MANAGEMENT
 from tests.lab_wire.kit import Lab, ask, call, eventually, fails, reset, unchanged
 
 NEW = Secret("Correct-Horse-9")
-ACCOUNT = {"user": "Administrator", "min_left": 2}
+ACCOUNT = {"user": "Administrator", "account_sid": "", "min_left": 2}
 
 
 # the certificate

@@ -20,7 +20,7 @@ from tests.lab_wire.kit import Lab, ask, call, reset
 
 CANARIES = ("Canary-Value-1€", "Canary-Old-2", "Canary-Login-3")
 NEW, OLD, WRONG = (Secret(text) for text in CANARIES)
-ACCOUNT = {"user": "Administrator", "min_left": 2}
+ACCOUNT = {"user": "Administrator", "account_sid": "", "min_left": 2}
 
 
 def needles(*secrets: Secret) -> list[str]:

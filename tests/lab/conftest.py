@@ -8,6 +8,7 @@ import pytest
 
 from pwserver.connectors.contract import OPERATIONS, Answer
 from pwserver.lab import defaults, python_mind
+from pwserver.lab.model.machines import Machine
 from pwserver.lab.model.network import SYSTEM, Network
 
 LOGIN = "svc-psrv"
@@ -48,6 +49,15 @@ class Lab:
 
     def password(self, machine="LAB-02", name="Administrator"):
         return self.account(name, machine).password
+
+    def second_controller(self):
+        """DC2: another controller of the domain, with the same accounts."""
+        first = self.machine("DC1")
+        self.net.state.machines["DC2"] = Machine(
+            name="DC2", domain=first.domain, domain_role=4, sam=first.sam, groups=first.groups, rights=first.rights
+        )
+        self.net._looked_at = None
+        return first.sam
 
     def ask(self, call, machine="LAB-02", as_user=SYSTEM, **args):
         return self.net.call(machine, as_user, call, args)

@@ -75,7 +75,7 @@ def test_an_account_that_laps_manages_refuses_everyone_else_with_8654(lab):
     assert reset(lab) == calls.MANAGED
     assert change(lab, lab.password()) == calls.MANAGED
     assert reset(lab, user=LOGIN) == 0, "LAPS manages RID 500 only"
-    lab.machine().laps = Laps(account=LOGIN)
+    lab.machine().laps = Laps(roots={calls.LAPS_POLICY: {"BackupDirectory": 2, "AdministratorAccountName": LOGIN}})
     assert reset(lab) == 0
     assert lab.ask("RegGetValue", key=calls.LAPS_POLICY, value="BackupDirectory")["value"] == 2
 

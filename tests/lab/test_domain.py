@@ -72,9 +72,20 @@ def set_password(lab, session, value, old=None, name="svc-backup"):
 
 def test_the_pdc_emulator_is_found_by_either_name_and_not_when_it_is_off(lab):
     for domain in ("CORP", "corp.test"):
-        assert lab.ask("DsGetDcNameW", "LAB-01", domain=domain) == {"code": 0, "name": "dc1.corp.test"}
+        assert lab.ask("DsGetDcNameW", "LAB-01", domain=domain, flags=0) == {"code": 0, "name": "dc1.corp.test"}
     lab.net.set_fault("DC1", "off")
-    assert lab.ask("DsGetDcNameW", "LAB-01", domain="CORP")["code"] == calls.NO_SUCH_DOMAIN
+    assert lab.ask("DsGetDcNameW", "LAB-02", domain="CORP", flags=0)["code"] == calls.NO_SUCH_DOMAIN
+
+
+def test_the_locator_answers_from_what_it_found_last_until_it_is_told_to_look_again(lab):
+    """Microsoft, DsGetDcName: cached data is used unless DS_FORCE_REDISCOVERY is given."""
+    domain = lab.second_controller()
+    for name, flags in (("dc1", 0), ("dc1", 0), ("dc2", 1), ("dc2", 0)):
+        assert lab.ask("DsGetDcNameW", "LAB-01", domain="CORP", flags=flags)["name"] == f"{name}.corp.test"
+        domain.pdc = "DC2"
+    lab.net.set_fault("DC2", "off")
+    assert lab.ask("DsGetDcNameW", "LAB-01", domain="CORP", flags=0)["name"] == "dc2.corp.test"
+    assert lab.ask("DsGetDcNameW", "LAB-01", domain="CORP", flags=1)["code"] == calls.NO_SUCH_DOMAIN
 
 
 def test_a_refused_bind_is_one_wrong_logon_at_the_controller(lab):
@@ -252,7 +263,7 @@ def test_a_count_that_leaves_too_few_stops_before_any_try(lab):
 
 
 def test_nothing_is_sent_to_a_controller_that_is_not_the_pdc_emulator(lab):
-    lab.machine("DC1").sam.pdc = "DC2"
+    lab.machine("DC1").sam.pdc, lab.machine("DC1").sam.pdc_record = "DC2", "DC1"
     before = lab.net.hash()
     for answer in (change(lab), reset(lab)):
         assert told(answer) == ("hop", "not_pdc", 0, False)

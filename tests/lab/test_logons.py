@@ -16,12 +16,15 @@ def test_every_wrong_logon_is_counted_by_account_and_machine(lab):
     assert lab.machine("LAB-03").bad_logons == {"LAB-03\\Administrator": 1}
 
 
-def test_the_threshold_locks_and_the_window_forgives(lab):
+def test_the_threshold_locks_and_the_next_wrong_logon_after_the_window_counts_as_the_first(lab):
+    """MS-SAMR 3.1.5.14.6: how long ago the last wrong password was is looked at when the next one comes."""
     for _ in range(9):
         assert lab.log_on("wrong")["code"] == calls.WRONG_LOGON
     lab.clock.move(seconds=601)
-    assert lab.ask("NetUserGetInfo", user="Administrator")["bad_count"] == 0
-    for _ in range(10):
+    assert lab.ask("NetUserGetInfo", user="Administrator")["bad_count"] == 9, "time alone sets nothing back"
+    lab.log_on("wrong")
+    assert lab.ask("NetUserGetInfo", user="Administrator")["bad_count"] == 1
+    for _ in range(9):
         lab.log_on("wrong")
     assert lab.log_on(lab.password())["code"] == calls.LOCKED
     lab.clock.move(seconds=601)

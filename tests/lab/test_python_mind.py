@@ -113,9 +113,26 @@ def test_facts_are_told_without_a_logon(lab):
 def test_rid_500_is_found_whatever_it_is_called(lab):
     lab.account().name = "labroot"
     assert lab.run("read_account", user="#500").account.name == "labroot"
-    assert lab.run("read_account", user=USER).reason == "no_account"
+    renamed = lab.run("read_account", user=USER)
+    assert (renamed.reason, renamed.present_name) == ("account_renamed", "labroot")
     lab.machine().sam.accounts = lab.machine().sam.accounts[1:]
+    assert lab.run("read_account", user=USER).reason == "no_account"
     assert lab.run("read_account", user="#500").reason == "no_account"
+
+
+def test_an_account_that_took_over_the_name_is_neither_tried_nor_set(lab):
+    proved = lab.run("read_account", user=USER).account.sid
+    decoy = lab.account().model_copy(update={"rid": 1205, "password": "Decoy-17 zaehlt"})
+    lab.account().name = "labroot"
+    lab.machine().sam.accounts.append(decoy)
+    before = lab.net.hash()
+    for answer in (
+        verify(lab, "Decoy-17 zaehlt", account_sid=proved), change(lab, old="Decoy-17 zaehlt", account_sid=proved),
+        lab.run("reset", user=USER, account_sid=proved, secrets={"new": GOOD}),
+    ):  # fmt: skip
+        assert told(answer) == ("facts", "other_account", 0, False)
+        assert (answer.account, answer.present_name) == (None, "labroot")
+    assert (lab.net.hash(), lab.wrong()) == (before, 0)
 
 
 def test_verify_is_one_logon(lab):
@@ -154,7 +171,7 @@ def test_what_laps_manages_is_left_alone(lab):
     for answer in (verify(lab), change(lab), lab.run("reset", user=USER, secrets={"new": GOOD})):
         assert told(answer) == ("facts", "managed", calls.MANAGED, False)
     assert lab.run("read_account", user=USER).account.managed == "laps"
-    lab.machine().laps = Laps(account=LOGIN)
+    lab.machine().laps = Laps(roots={calls.LAPS_POLICY: {"BackupDirectory": 2, "AdministratorAccountName": LOGIN}})
     assert lab.run("read_account", user=USER).account.managed == ""
     assert told(verify(lab, "")) == ("facts", "blank", 0, False)
 

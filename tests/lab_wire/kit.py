@@ -95,7 +95,8 @@ def ask(
 
 
 def reset(session: AgentSession, new: Secret, machine: str = "LAB-01", **other: Any) -> Any:
-    return ask(session, "reset", machine, user="Administrator", min_left=2, unlock=False, new=new, **other)
+    params: dict[str, Any] = {"user": "Administrator", "account_sid": "", "min_left": 2, "unlock": False}
+    return ask(session, "reset", machine, new=new, **params, **other)
 
 
 def fails(kind: type[ConnectorError], reason: str, ask_it: Callable[[], Any]) -> ConnectorError:

@@ -27,7 +27,7 @@ def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_shipped_scripts_answer_over_the_wire(lab: Lab) -> None:
     session, within = lab.session(), {"ttl_s": 60, "deadline_s": 90}
     old = lab.initial("LAB-01\\Administrator")
-    account = {"user": "Administrator", "min_left": 2}
+    account = {"user": "Administrator", "account_sid": "", "min_left": 2}
     changed = ask(session, "change", **account, reset_allowed=False, old=old, new=NEW, within=call(**within))
     assert (changed.stage, changed.code, changed.method) == ("done", 0, "change")
     assert lab.password("LAB-01", "Administrator") == NEW.open()

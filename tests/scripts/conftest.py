@@ -10,6 +10,7 @@ import pytest
 from pwserver.lab import engine_mind
 from tests.engine import NAME, engine_or_skip
 from tests.lab.conftest import Lab
+from tests.scripts.identity_scenarios import identities
 from tests.scripts.pairs import pairs
 from tests.scripts.scenarios import Scenario, accounts, domains, hops, of_pair, places
 
@@ -35,7 +36,7 @@ FEW = 12
 
 
 def every() -> list[Scenario]:
-    return [*accounts(), *places(), *domains(), *hops(), *(of_pair(pair) for pair in pairs())]
+    return [*accounts(), *places(), *domains(), *hops(), *identities(), *(of_pair(pair) for pair in pairs())]
 
 
 class Runs(dict[str, Ran]):

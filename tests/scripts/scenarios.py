@@ -52,7 +52,8 @@ class Scenario:
             self.prepare(lab)
         given = {"min_left": 2, "reset_allowed": False, "unlock": False, "account_sid": "", "dependents": False}
         given |= {"domain_sid": "", "own_stamp": "", "user": "Administrator"} | self.params
-        old = lab.password(self.machine) if self.op in ("verify", "change") else ""
+        built_in = lab.machine(self.machine).sam.by_rid(500)
+        old = built_in.password if built_in and self.op in ("verify", "change") else ""
         if self.op.endswith("_domain"):
             old = lab.passwords["CORP\\svc-backup"]
         secrets = {"old": old, "new": NEW, "value": old or lab.passwords["SRV-01\\svc-backup"]}
@@ -209,8 +210,8 @@ def accounts() -> list[Scenario]:
         Scenario(f"locked-{op}", op, "LAB-02", {"unlock": True}, prepare=locked) for op in ("verify", "change", "reset")
     ]
     laps = [
-        ("laps", Laps(backup_directory=2, account="")),
-        ("laps-other", Laps(backup_directory=2, account="somebody")),
+        ("laps", Laps()),
+        ("laps-other", Laps(roots={calls.LAPS_POLICY: {"BackupDirectory": 2, "AdministratorAccountName": "somebody"}})),
     ]
     for name, policy in laps:
 
@@ -318,7 +319,8 @@ def delegated(lab: Lab) -> None:
 
 
 def other_pdc(lab: Lab) -> None:
-    lab.machine("DC1").sam.pdc = "DC2"
+    """DNS has not heard of it yet."""
+    lab.machine("DC1").sam.pdc, lab.machine("DC1").sam.pdc_record = "DC2", "DC1"
 
 
 def no_member(lab: Lab) -> None:

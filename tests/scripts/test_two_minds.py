@@ -6,12 +6,11 @@ import json
 
 import pytest
 
-from tests.scripts.pairs import pairs
-from tests.scripts.scenarios import accounts, domains, hops, of_pair, places
+from tests.scripts.conftest import every
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(120)]
 
-NAMES = [one.name for one in (*accounts(), *places(), *domains(), *hops(), *(of_pair(pair) for pair in pairs()))]
+NAMES = [one.name for one in every()]
 
 
 def compared(answer: dict) -> dict:

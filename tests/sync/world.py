@@ -95,6 +95,8 @@ class World:
         self.calls = 0
         self.primary_of: dict[str, str] = {}
         self.corrected: set[str] = set()
+        self.sids: dict[str, str] = {}
+        """Accounts that tell who they are."""
         self.running: set[str] = set()
         """Services that run, and so go on with the old password until they are restarted."""
 
@@ -172,14 +174,21 @@ class ModelConnector:
         return fault
 
     def _facts(self, **more: object) -> Evidence:
-        found = self.world.accounts.get(self.name)
+        found, sid = self.world.accounts.get(self.name), self.world.sids.get(self.name)
+        told = f"{self.place.machine.casefold()}#{sid}" if sid else self.name.replace("\\", "#").casefold()
         return Evidence(
             host=self.place.machine,
             stamp=found.stamp.isoformat() if found else None,
             bad_count=found.counted if found else None,
-            account_id=f"{self.place.machine}#{self.name.split(chr(92))[1]}".casefold() if found else None,
+            account_id=told if found else None,
+            account_sid=sid,
             **more,  # type: ignore[arg-type]
         )
+
+    def _meant(self, call: Call) -> None:
+        """As the scripts do: another account that has the name by now is not touched."""
+        if call.account_sid and call.account_sid != self.world.sids.get(self.name):
+            raise Blocked("other_account")
 
     def _logon(
         self, account: TrueAccount, value: Secret, person: bool, *, asks: bool = False, told: bool = True
@@ -208,6 +217,7 @@ class ModelConnector:
         if self.name in self.world.places:
             place = self.world.places[self.name]
             return Evidence(host=self.place.machine, run_as=place.account, right=True)
+        self._meant(call)
         return self._facts()
 
     def verify(self, call: Call, value: Secret) -> Evidence:
@@ -216,6 +226,7 @@ class ModelConnector:
         person = call.min_left == 1
         if value.open() not in account.sent | self.world.corrected and not self._may_have_been_sent():
             raise Lie("a value was tried that was never sent here")
+        self._meant(call)
         broken = fault in ("crash_after", "crash_late", "cut_before", "cut_after", "late")
         ok = self._logon(account, value, person, asks=True, told=not broken)
         if fault in ("crash_after", "crash_late"):
@@ -239,6 +250,7 @@ class ModelConnector:
         world, account = self.world, self.world.accounts[self.name]
         account.sent.add(new.open())
         fault = self._enter(call)
+        self._meant(call)
         primary = world.primary_of[self.name]
         if primary != self.name and old is not None:
             top = world.accounts[primary]

@@ -1,19 +1,60 @@
 # A local account: facts without a logon, and the one logon that proves a value.
 
-# Whether a LAPS policy names this account. Windows takes the first of these keys that has a policy.
+# Whether LAPS keeps the password of this account. Windows takes the first of these keys that has any setting; what is
+# missing there has its default, whatever the next key says. The last one is that of the old LAPS.
 function Test-PsrvLaps([string]$name, [int]$rid) {
   foreach ($key in 'SOFTWARE\Microsoft\Policies\LAPS', 'SOFTWARE\Microsoft\Windows\CurrentVersion\Policies\LAPS', 'SOFTWARE\Microsoft\Windows\CurrentVersion\LAPS\Config') {
-    $where = [PsrvNative]::KeyNumber($key, 'BackupDirectory')
-    if ($where -lt 0) { continue }
-    if ($where -eq 0) { return $false }
-    $who = [PsrvNative]::KeyText($key, 'AdministratorAccountName')
-    if ($who -eq '') { return $rid -eq 500 }
-    return $who -eq $name
+    if ([PsrvNative]::KeyValues($key) -eq 0) { continue }
+    if ([PsrvNative]::KeyNumber($key, 'BackupDirectory') -le 0) { return $false }
+    if ([PsrvNative]::KeyNumber($key, 'AutomaticAccountManagementEnabled') -gt 0) { return Test-PsrvLapsAutomatic $key $name $rid }
+    return Test-PsrvLapsName $name $rid ([PsrvNative]::KeyText($key, 'AdministratorAccountName'))
   }
-  return $false
+  $key = 'SOFTWARE\Policies\Microsoft Services\AdmPwd'
+  if ([PsrvNative]::KeyNumber($key, 'AdmPwdEnabled') -le 0) { return $false }
+  return Test-PsrvLapsName $name $rid ([PsrvNative]::KeyText($key, 'AdminAccountName'))
 }
 
-# Reads the account into the answer. Stops when it is not there or is Guest.
+# LAPS keeps the account of this name; without a name the built-in Administrator.
+function Test-PsrvLapsName([string]$name, [int]$rid, [string]$who) {
+  if ($who -eq '') { return $rid -eq 500 }
+  return $who -eq $name
+}
+
+# LAPS makes and names the account itself: the built-in one, or one of its own, with digits behind the first twelve
+# letters of its name when that is random.
+function Test-PsrvLapsAutomatic([string]$key, [string]$name, [int]$rid) {
+  if ([PsrvNative]::KeyNumber($key, 'AutomaticAccountManagementTarget') -eq 0) { return $rid -eq 500 }
+  $who = [PsrvNative]::KeyText($key, 'AutomaticAccountManagementNameOrPrefix')
+  if ($who -eq '') { $who = 'WLapsAdmin' }
+  if ([PsrvNative]::KeyNumber($key, 'AutomaticAccountManagementRandomizeName') -le 0) { return $who -eq $name }
+  if ($who.Length -gt 12) { $who = $who.Substring(0, 12) }
+  return $name -match ('^' + [Text.RegularExpressions.Regex]::Escape($who) + '[0-9]+$')
+}
+
+# The present name of a SID, into the answer; '' when nothing has it.
+function Find-PsrvPresentName([string]$sid) {
+  $found = [PsrvNative]::FindName($sid)
+  $answer['present_name'] = [string]$found['user']
+}
+
+# No account has this name. The one that was proved here, or the built-in Administrator, may only have been renamed.
+function Stop-PsrvNoAccount([string]$user, [long]$code) {
+  $sid = [string]$psrvParams['account_sid']
+  if ($sid -eq '' -and -not $psrvParams.ContainsKey('domain') -and $user -like 'admin*') { $sid = $answer['machine']['machine_sid'] + '-500' }
+  if ($sid -ne '') { Find-PsrvPresentName $sid }
+  if ($answer['present_name'] -eq $user) { $answer['present_name'] = '' }
+  if ($answer['present_name'] -ne '') { Stop-Psrv 'account_renamed' $code }
+  Stop-Psrv 'no_account' $code
+}
+
+# The name may belong to another account by now: the one that was proved is known by its SID.
+function Stop-PsrvOther([string]$sid) {
+  if ($psrvParams['account_sid'] -eq '' -or $psrvParams['account_sid'] -ceq $sid) { return }
+  Find-PsrvPresentName $psrvParams['account_sid']
+  Stop-Psrv 'other_account' 0
+}
+
+# Reads the account into the answer. Stops when it is not there, is another one by now, or is Guest.
 function Read-PsrvAccount([string]$user) {
   $answer['stage'] = 'facts'
   if ($user -eq '#500') {
@@ -22,8 +63,9 @@ function Read-PsrvAccount([string]$user) {
     $user = $found['user']
   }
   $facts = [PsrvNative]::User($user)
-  if ($facts['code'] -eq 2221) { Stop-Psrv 'no_account' 2221 }
+  if ($facts['code'] -eq 2221) { Stop-PsrvNoAccount $user 2221 }
   if ($facts['code'] -ne 0) { Stop-Psrv '' $facts['code'] }
+  Stop-PsrvOther $facts['sid']
   $policy = [PsrvNative]::PasswordPolicy()
   $lockout = [PsrvNative]::LockoutPolicy()
   $now = [PsrvNative]::Clock()
@@ -46,7 +88,7 @@ function Read-PsrvAccount([string]$user) {
   $account = @{ name = [string]$facts['name']; sid = [string]$facts['sid']; rid = $rid
     enabled = ($flags -band 2) -eq 0; locked = ($flags -band 16) -ne 0; expired = $false
     must_change = [bool]$facts['password_expired']; cannot_change = ($flags -band 64) -ne 0
-    last_set = $lastSet; may_change_at = $mayChange; bad_count = [int]$facts['bad_count']
+    last_set = $lastSet; may_change_at = $mayChange; bad_count = [int]$facts['bad_count']; bad_at = $null
     threshold = $null; window_s = $null; min_length = $null
     has_profile = [bool][PsrvNative]::KeyExists('SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList\' + $facts['sid']); managed = '' }
   if ($facts['expires'] -ge 0) {

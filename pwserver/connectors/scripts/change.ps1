@@ -1,7 +1,7 @@
 # A change knowing the old value where Windows allows one; else one logon with the old value and a reset. Then one logon
 # with the new one. Which it will be is decided from facts, never by trying; the new value is never tried before the write.
 $psrvThis = 'change'
-$psrvTakes = 'min_left,reset_allowed,user;new,old'
+$psrvTakes = 'account_sid,min_left,reset_allowed,user;new,old'
 $psrvLocal = $true
 $psrvOperation = {
   Read-PsrvAccount $psrvParams['user']

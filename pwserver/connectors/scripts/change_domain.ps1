@@ -2,7 +2,7 @@
 # logon with the new one. Which it will be is decided from facts, never by trying. A reset comes only when that logon can
 # prove the old value: within the hour of grace a password that somebody else has just set would be overwritten.
 $psrvThis = 'change_domain'
-$psrvTakes = 'domain,domain_sid,login,min_left,own_stamp,user;login_password,new,old'
+$psrvTakes = 'account_sid,domain,domain_sid,login,min_left,own_stamp,user;login_password,new,old'
 $psrvLocal = $false
 $psrvOperation = {
   Open-PsrvDomain

@@ -37,20 +37,27 @@ function Get-PsrvFilterText([string]$value) {
 function Open-PsrvDomain {
   $answer['stage'] = 'hop'
   if ($answer['machine']['domain_role'] -eq 0 -or $answer['machine']['domain_role'] -eq 2) { Stop-Psrv 'not_member' 0 }
-  $found = [PsrvDomain]::FindPdc($psrvParams['domain'])
-  if ($found['code'] -ne 0) { Stop-Psrv 'no_controller' $found['code'] }
-  $opened = [PsrvDomain]::Open($found['name'], $psrvParams['login'], $psrvSecure['login_password'], 20000)
-  if ($opened['code'] -eq 1326) { Stop-Psrv 'login_refused' 1326 }
-  # server down, time-out: nobody looked at the login. Whatever else Kerberos ended with may have been its refusal
-  if ($opened['code'] -eq 536870993 -or $opened['code'] -eq 536870997) { Stop-Psrv 'no_controller' $opened['code'] }
-  if ($opened['code'] -ne 0) { Stop-Psrv 'login_unclear' $opened['code'] }
-  $root = Read-PsrvEntry '' @('currentTime', 'defaultNamingContext', 'dnsHostName', 'dsServiceName', 'tokenGroups')
-  $domain = Read-PsrvEntry (Get-PsrvTold $root 'defaultnamingcontext') @('objectSid', 'fSMORoleOwner', 'minPwdLength', 'minPwdAge', 'pwdHistoryLength', 'lockoutThreshold', 'lockOutObservationWindow')
+  # the locator answers from what it found last: once more, and it looks again, when that one is silent or not the PDC
+  foreach ($again in $false, $true) {
+    $found = [PsrvDomain]::FindPdc($psrvParams['domain'], $again)
+    if ($found['code'] -ne 0) { Stop-Psrv 'no_controller' $found['code'] }
+    $opened = [PsrvDomain]::Open($found['name'], $psrvParams['login'], $psrvSecure['login_password'], 20000)
+    if ($opened['code'] -eq 1326) { Stop-Psrv 'login_refused' 1326 }
+    # server down, time-out: nobody looked at the login. Whatever else Kerberos ended with may have been its refusal
+    $silent = $opened['code'] -eq 536870993 -or $opened['code'] -eq 536870997
+    if ($silent -and $again) { Stop-Psrv 'no_controller' $opened['code'] }
+    if ($silent) { continue }
+    if ($opened['code'] -ne 0) { Stop-Psrv 'login_unclear' $opened['code'] }
+    $root = Read-PsrvEntry '' @('currentTime', 'defaultNamingContext', 'dnsHostName', 'dsServiceName', 'tokenGroups')
+    $domain = Read-PsrvEntry (Get-PsrvTold $root 'defaultnamingcontext') @('objectSid', 'fSMORoleOwner', 'minPwdLength', 'minPwdAge', 'pwdHistoryLength', 'lockoutThreshold', 'lockOutObservationWindow')
+    $isPdc = (Get-PsrvTold $root 'dsservicename') -eq (Get-PsrvTold $domain 'fsmoroleowner')
+    if ($isPdc) { break }
+  }
   $psrvState['root'] = $root
   $psrvState['domain'] = $domain
   $answer['directory'] = @{ controller = (Get-PsrvTold $root 'dnshostname'); domain_sid = (Get-PsrvTold $domain 'objectsid'); clock = ''
     policy = ''; history = $null; can_reset = $false; guarded = $false; protected_user = $false; spns = 0; write_stamp = $null }
-  if ((Get-PsrvTold $root 'dsservicename') -ne (Get-PsrvTold $domain 'fsmoroleowner')) { Stop-Psrv 'not_pdc' 0 }
+  if (-not $isPdc) { Stop-Psrv 'not_pdc' 0 }
   if ($psrvParams['domain_sid'] -ne '' -and $psrvParams['domain_sid'] -cne $answer['directory']['domain_sid']) { Stop-Psrv 'new_machine' 0 }
 }
 
@@ -66,7 +73,7 @@ function Find-PsrvAccount {
     if ((Get-PsrvTold $entry 'samaccountname') -eq $psrvParams['user']) { return $entry }
     $other = $entry
   }
-  if ($null -eq $other) { Stop-Psrv 'no_account' 1332 }
+  if ($null -eq $other) { Stop-PsrvNoAccount $psrvParams['user'] 1332 }
   return $other
 }
 
@@ -104,6 +111,7 @@ function Read-PsrvDomainAccount {
   $entry = Find-PsrvAccount
   $psrvState['dn'] = [string]$entry['dn']
   $sid = Get-PsrvTold $entry 'objectsid'
+  Stop-PsrvOther $sid
   $rid = [long]($sid.Split('-')[-1])
   $flags = Get-PsrvNumber $entry 'useraccountcontrol'
   $computed = Get-PsrvNumber $entry 'msds-user-account-control-computed'
@@ -121,17 +129,19 @@ function Read-PsrvDomainAccount {
   $account = @{ name = (Get-PsrvTold $entry 'samaccountname'); sid = $sid; rid = $rid; enabled = ($flags -band 2) -eq 0
     locked = ($computed -band 16) -ne 0; expired = $false; must_change = ($set -eq 0 -or ($computed -band 8388608) -ne 0)
     cannot_change = -not $change; last_set = $null; may_change_at = $null; bad_count = [int](Get-PsrvNumber $entry 'badpwdcount')
-    threshold = $null; window_s = $null; min_length = $null; has_profile = $false; managed = '' }
+    bad_at = $null; threshold = $null; window_s = $null; min_length = $null; has_profile = $false; managed = '' }
   $expires = Get-PsrvNumber $entry 'accountexpires'
   if ($expires -gt 0 -and $expires -lt 9223372036854775807 -and $expires -le $now) { $account['expired'] = $true }
   if ($set -gt 0) { $account['last_set'] = Format-PsrvFileTime $set }
+  $bad = Get-PsrvNumber $entry 'badpasswordtime'
+  if ($bad -gt 0) { $account['bad_at'] = Format-PsrvFileTime $bad }
   if ($policy['known']) {
     $account['min_length'] = $policy['min_length']
     $account['threshold'] = $policy['threshold']
     $account['window_s'] = [int]($policy['window'] / 10000000)
     if ($set -gt 0 -and -not $account['must_change'] -and $set + $policy['min_age'] -gt $now) { $account['may_change_at'] = Format-PsrvFileTime ($set + $policy['min_age']) }
     # the count is set back by the next logon only; what is older than the window does not count any more
-    if (-not $account['locked'] -and (Get-PsrvNumber $entry 'badpasswordtime') + $policy['window'] -le $now) { $account['bad_count'] = 0 }
+    if (-not $account['locked'] -and $bad + $policy['window'] -le $now) { $account['bad_count'] = 0 }
     $answer['directory']['history'] = $policy['history']
   }
   if (@($entry['objectclass']) -like 'msDS-*ManagedServiceAccount') { $account['managed'] = 'gmsa' }

@@ -20,7 +20,7 @@ $psrvUntil = 0
 $psrvSecure = @{}
 $psrvState = @{ flags = 0 }
 $answer = @{ attempt = ''; op = ''; stage = 'start'; code = 0; reason = ''; wrote = $false; write_code = $null; method = ''
-  machine = $null; account = $null; place = $null; logon = $null; text = ''; elapsed_ms = 0 }
+  machine = $null; account = $null; place = $null; logon = $null; text = ''; present_name = ''; elapsed_ms = 0 }
 
 # Ends the operation with a word of the contract. The top catches it.
 function Stop-Psrv([string]$reason, [long]$code) {

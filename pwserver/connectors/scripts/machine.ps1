@@ -1,10 +1,25 @@
+# Whether this machine is the one that is meant. A full name is compared with its domain wherever the machine has one: that
+# of the directory, or the suffix of its own DNS name, which may differ.
+function Test-PsrvName([string]$wanted, $machine) {
+  if ($wanted -eq '') { return $true }
+  $dot = $wanted.IndexOf('.')
+  $label = $wanted
+  if ($dot -ge 0) { $label = $wanted.Substring(0, $dot) }
+  if ($label.Length -gt 15) { $label = $label.Substring(0, 15) }
+  if ($label -ne $machine['computer_name']) { return $false }
+  if ($dot -lt 0 -or ($machine['domain_dns'] -eq '' -and $machine['dns_suffix'] -eq '')) { return $true }
+  $domain = $wanted.Substring($dot + 1)
+  return $domain -eq $machine['domain_dns'] -or $domain -eq $machine['dns_suffix']
+}
+
 # Who the machine is: before anything else is read, and long before anything is written.
 function Confirm-PsrvMachine($expect, [bool]$localAccounts) {
   $answer['stage'] = 'identity'
   $name = [PsrvNative]::ComputerName()
   $role = [PsrvNative]::Role()
   $sid = [PsrvNative]::MachineSid()
-  $machine = @{ computer_name = [string]$name; domain = ''; domain_dns = ''; domain_role = -1; machine_sid = ''
+  $machine = @{ computer_name = [string]$name; domain = ''; domain_dns = ''; dns_suffix = [string][PsrvNative]::DnsSuffix()
+    domain_role = -1; machine_sid = ''
     ps_version = [string]$PSVersionTable['PSVersion']; elevated = [bool][PsrvNative]::Administrator()
     clock = (Format-PsrvTime ([PsrvNative]::Clock())) }
   if ($role['code'] -eq 0) {
@@ -14,9 +29,7 @@ function Confirm-PsrvMachine($expect, [bool]$localAccounts) {
   }
   if ($sid['code'] -eq 0) { $machine['machine_sid'] = [string]$sid['sid'] }
   $answer['machine'] = $machine
-  $wanted = ([string]$expect['computer_name']).Split('.')[0]
-  if ($wanted.Length -gt 15) { $wanted = $wanted.Substring(0, 15) }
-  if ($wanted -ne '' -and $wanted -ne $name) { Stop-Psrv 'wrong_name' 0 }
+  if (-not (Test-PsrvName ([string]$expect['computer_name']) $machine)) { Stop-Psrv 'wrong_name' 0 }
   if (-not $machine['elevated']) { Stop-Psrv 'not_admin' 0 }
   if ($sid['code'] -ne 0) { Stop-Psrv '' $sid['code'] }
   if ($role['code'] -ne 0) { Stop-Psrv '' $role['code'] }

@@ -12,6 +12,8 @@ public static class PsrvNative
     // ---- the machine ------------------------------------------------------------------------------------------
     [DllImport("kernel32.dll", CharSet = CharSet.Unicode, SetLastError = true)]
     static extern bool GetComputerNameW(StringBuilder name, ref int size);
+    [DllImport("kernel32.dll", CharSet = CharSet.Unicode, SetLastError = true)]
+    static extern bool GetComputerNameExW(int kind, StringBuilder name, ref int size);
     [DllImport("kernel32.dll")]
     static extern void GetSystemTimeAsFileTime(out long time);
     [DllImport("netapi32.dll", CharSet = CharSet.Unicode)]
@@ -29,6 +31,14 @@ public static class PsrvNative
         var name = new StringBuilder(64);
         int size = name.Capacity;
         return GetComputerNameW(name, ref size) ? name.ToString() : "";
+    }
+
+    /// The suffix of the machine's own DNS name (ComputerNamePhysicalDnsDomain); "" without one.
+    public static string DnsSuffix()
+    {
+        var name = new StringBuilder(256);
+        int size = name.Capacity;
+        return GetComputerNameExW(6, name, ref size) ? name.ToString() : "";
     }
 
     /// The machine's clock: UTC, as ticks of DateTime.
@@ -298,6 +308,8 @@ public static class PsrvNative
     static extern int RegGetValueW(IntPtr root, string key, string value, int flags, IntPtr type, StringBuilder data, ref int size);
     [DllImport("advapi32.dll")]
     static extern int RegCloseKey(IntPtr key);
+    [DllImport("advapi32.dll", CharSet = CharSet.Unicode)]
+    static extern int RegQueryInfoKeyW(IntPtr key, IntPtr kind, IntPtr kindSize, IntPtr reserved, IntPtr keys, IntPtr longestKey, IntPtr longestKind, out int values, IntPtr longestName, IntPtr longestValue, IntPtr security, IntPtr time);
     [DllImport("advapi32.dll", CharSet = CharSet.Unicode, EntryPoint = "RegGetValueW")]
     static extern int RegGetNumberW(IntPtr root, string key, string value, int flags, IntPtr type, out uint data, ref int size);
 
@@ -309,6 +321,16 @@ public static class PsrvNative
         if (RegOpenKeyExW(LocalMachine, key, 0, 0x20119, out handle) != 0) return false;
         RegCloseKey(handle);
         return true;
+    }
+
+    /// How many values a key has; 0 when it is not there.
+    public static int KeyValues(string key)
+    {
+        IntPtr handle;
+        if (RegOpenKeyExW(LocalMachine, key, 0, 0x20119, out handle) != 0) return 0;
+        int values, code = RegQueryInfoKeyW(handle, IntPtr.Zero, IntPtr.Zero, IntPtr.Zero, IntPtr.Zero, IntPtr.Zero, IntPtr.Zero, out values, IntPtr.Zero, IntPtr.Zero, IntPtr.Zero, IntPtr.Zero);
+        RegCloseKey(handle);
+        return code == 0 ? values : 0;
     }
 
     public static string[] SubKeys(string key)

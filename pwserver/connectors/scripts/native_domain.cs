@@ -24,12 +24,12 @@ public static class PsrvDomain
     [StructLayout(LayoutKind.Sequential)]
     struct ControllerInfo { public IntPtr Name, Address; public uint AddressType; public Guid Domain; public IntPtr DomainName; }
 
-    /// name: the DNS name of the domain's PDC emulator, as the locator knows it
-    public static Hashtable FindPdc(string domain)
+    /// name: the DNS name of the domain's PDC emulator, as the locator knows it; with again it asks anew
+    public static Hashtable FindPdc(string domain, bool again)
     {
         IntPtr info;
-        // PDC_REQUIRED, WRITABLE_REQUIRED, RETURN_DNS_NAME
-        var answer = Code(DsGetDcNameW(null, domain, IntPtr.Zero, null, 0x40001080, out info));
+        // PDC_REQUIRED, WRITABLE_REQUIRED, RETURN_DNS_NAME; FORCE_REDISCOVERY
+        var answer = Code(DsGetDcNameW(null, domain, IntPtr.Zero, null, again ? 0x40001081u : 0x40001080u, out info));
         if ((int)answer["code"] != 0) return answer;
         var found = (ControllerInfo)Marshal.PtrToStructure(info, typeof(ControllerInfo));
         answer["name"] = Marshal.PtrToStringUni(found.Name).TrimStart('\\');

@@ -1,6 +1,6 @@
 # Facts of a local account. No logon.
 $psrvThis = 'read_account'
-$psrvTakes = 'user;'
+$psrvTakes = 'account_sid,user;'
 $psrvLocal = $true
 $psrvOperation = {
   Read-PsrvAccount $psrvParams['user']

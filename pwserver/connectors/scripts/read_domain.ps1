@@ -1,6 +1,6 @@
 # Facts of a domain account. No logon of it.
 $psrvThis = 'read_domain'
-$psrvTakes = 'domain,domain_sid,login,user;login_password'
+$psrvTakes = 'account_sid,domain,domain_sid,login,user;login_password'
 $psrvLocal = $false
 $psrvOperation = {
   Open-PsrvDomain

@@ -1,6 +1,6 @@
 # Administrative override: sets the new value without knowing the old one, unlocks when asked, logs on once.
 $psrvThis = 'reset'
-$psrvTakes = 'min_left,unlock,user;new'
+$psrvTakes = 'account_sid,min_left,unlock,user;new'
 $psrvLocal = $true
 $psrvOperation = {
   Read-PsrvAccount $psrvParams['user']

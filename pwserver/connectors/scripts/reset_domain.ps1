@@ -1,6 +1,6 @@
 # Administrative override: sets the new value without knowing the old one, unlocks when asked, logs on once.
 $psrvThis = 'reset_domain'
-$psrvTakes = 'domain,domain_sid,login,min_left,unlock,user;login_password,new'
+$psrvTakes = 'account_sid,domain,domain_sid,login,min_left,unlock,user;login_password,new'
 $psrvLocal = $false
 $psrvOperation = {
   Open-PsrvDomain

@@ -1,6 +1,6 @@
 # One network logon with the value, unless the facts say that it could prove nothing or would lock the account.
 $psrvThis = 'verify'
-$psrvTakes = 'min_left,user;value'
+$psrvTakes = 'account_sid,min_left,user;value'
 $psrvLocal = $true
 $psrvOperation = {
   Read-PsrvAccount $psrvParams['user']

@@ -1,6 +1,6 @@
 # One network logon of a domain account, unless the facts say that it could prove nothing or would lock the account.
 $psrvThis = 'verify_domain'
-$psrvTakes = 'domain,domain_sid,login,min_left,user;login_password,value'
+$psrvTakes = 'account_sid,domain,domain_sid,login,min_left,user;login_password,value'
 $psrvLocal = $false
 $psrvOperation = {
   Open-PsrvDomain

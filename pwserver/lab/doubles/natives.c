@@ -110,6 +110,7 @@ static int good(void) { int c = code(); errno = c; return c == 0; }
 
 /* ---- the machine ---- */
 int GetComputerNameW(uint16_t *name, int *size) { Line l = begin("GetComputerNameW"); ask(&l); return copy(got("name"), name, size); }
+int GetComputerNameExW(int kind, uint16_t *name, int *size) { Line l = begin("GetComputerNameExW"); number(&l, "kind", kind); ask(&l); return copy(got("name"), name, size); }
 void GetSystemTimeAsFileTime(int64_t *time) { Line l = begin("GetSystemTimeAsFileTime"); ask(&l); *time = filetime(got("unix")); }
 int DsRoleGetPrimaryDomainInformation(wide server, int level, void **buffer) {
     struct { int32_t role; uint32_t flags; uint16_t *flat, *dns, *forest; uint8_t guid[16]; } *info = calloc(1, sizeof *info);
@@ -123,7 +124,7 @@ int DsRoleGetPrimaryDomainInformation(wide server, int level, void **buffer) {
 }
 int DsGetDcNameW(wide computer, wide domain, void *guid, wide site, uint32_t flags, void **info) {
     (void)computer; (void)guid; (void)site;
-    Line l = begin("DsGetDcNameW"); text(&l, "domain", domain); ask(&l);
+    Line l = begin("DsGetDcNameW"); text(&l, "domain", domain); number(&l, "flags", flags); ask(&l);
     if (code()) return code();
     if (!(flags & 0x480)) return 1004; /* only the PDC emulator, or one that gives tickets, is ever asked for */
     void **found = calloc(8, sizeof *found);
@@ -275,6 +276,12 @@ int RegGetValueW(void *root, wide name, wide value, int flags, void *type, void 
     if (flags & 0x10) { uint32_t n = got_number("value", 0); memcpy(data, &n, 4); return 0; }
     *size /= 2;
     return copy(got("value"), data, size) ? 0 : 234;
+}
+int RegQueryInfoKeyW(void *handle, void *a, void *b, void *c, void *d, void *e, void *f, int *values, void *g, void *h, void *i, void *j) {
+    (void)a; (void)b; (void)c; (void)d; (void)e; (void)f; (void)g; (void)h; (void)i; (void)j;
+    Line l = begin("RegQueryInfoKey"); text(&l, "key", handle); ask(&l);
+    *values = got_number("values", 0);
+    return code();
 }
 int RegCloseKey(void *handle) { (void)handle; return 0; }
 

@@ -72,16 +72,14 @@ class Account(State):
             return False
         return policy.duration_s == 0 or now - self.locked_at < policy.duration_s
 
-    def bad_now(self, policy: Policy, now: float) -> int:
-        """The bad count as read: zero again once the observation window has passed."""
-        if self.last_bad is None or (now - self.last_bad >= policy.window_s and not self.is_locked(policy, now)):
-            return 0
-        return self.bad_count
-
     def count_bad(self, policy: Policy, now: float) -> None:
-        """One wrong password; locks at the threshold."""
-        self.bad_count = self.bad_now(policy, now) + 1
-        self.last_bad = now
+        """One wrong password; locks at the threshold. The count starts again only here, when the wrong password before
+        is longer ago than the window: until then it stands as it is, whatever its age (MS-SAMR 3.1.5.14.6)."""
+        if self.is_locked(policy, now):
+            return
+        is_old = self.last_bad is None or now - self.last_bad > policy.window_s
+        self.bad_count = 1 if is_old else self.bad_count + 1
+        self.last_bad, self.locked_at = now, None
         may_lock = self.rid != ADMINISTRATOR or policy.locks_administrator
         if policy.threshold and self.bad_count >= policy.threshold and may_lock:
             self.locked_at = now
@@ -120,6 +118,8 @@ class Authority(State):
     """SIDs that may reset the passwords of a domain's ordinary accounts."""
     pdc: str = ""
     """The controller that is the domain's PDC emulator; "": this one."""
+    pdc_record: str = ""
+    """The controller that DNS names as the PDC emulator; "": the one that is. After a move the record may lag."""
 
     def policy_of(self, account: Account) -> Policy:
         """The policy that counts for an account."""

@@ -24,11 +24,28 @@ UF_COMPUTED_LOCKED, UF_COMPUTED_EXPIRED = 0x10, 0x800000
 _EQUALS = re.compile(r"\((?P<name>[A-Za-z-]+)=(?P<value>[^()]*)\)")
 
 
-def find_pdc(net: Network, machine: Machine, caller: Caller, domain: str) -> Result:
-    controller = net.controller(domain)
-    if controller is None or controller.fault.off:
+FORCE_REDISCOVERY = 0x1
+
+
+def find_pdc(net: Network, machine: Machine, caller: Caller, domain: str, flags: int) -> Result:
+    """The locator of a machine: asks who is the PDC emulator only when it has not found one before, or is told to."""
+    known = None if flags & FORCE_REDISCOVERY else machine.located.get(domain.casefold())
+    controller = net.state.machines.get(known) if known else _pdc_of(net, domain)
+    if controller is None or (controller.fault.off and not known):
         return {"code": calls.NO_SUCH_DOMAIN}
+    if known is None:
+        machine.located[domain.casefold()] = controller.name
+        net.changed()
     return {"name": f"{controller.name.lower()}.{net.dns_of(controller)}"}
+
+
+def _pdc_of(net: Network, domain: str) -> Machine | None:
+    """The controller that DNS names for the role; None when it is not there."""
+    controller = net.controller(domain)
+    if controller is None:
+        return None
+    sam = controller.sam
+    return net.state.machines.get(sam.pdc_record or sam.pdc or controller.name)
 
 
 def bind(net: Network, machine: Machine, caller: Caller, server: str, user: str, password: str) -> Result:

@@ -20,6 +20,10 @@ def get_computer_name(net: Network, machine: Machine, caller: Caller) -> Result:
     return {"name": machine.computer_name}
 
 
+def get_computer_name_ex(net: Network, machine: Machine, caller: Caller, kind: int) -> Result:
+    return {"name": net.suffix_of(machine) if kind == calls.COMPUTER_NAME_PHYSICAL_DNS_DOMAIN else ""}
+
+
 def ds_role(net: Network, machine: Machine, caller: Caller) -> Result:
     named = (dns for dns, short in net.state.domains.items() if short == machine.domain)
     is_joined = machine.domain_role not in (0, 2)
@@ -56,10 +60,7 @@ def registry(machine: Machine) -> dict[str, Key]:
     for sid in machine.profiles:
         keys[f"{calls.PROFILE_LIST}\\{machine.real(sid)}"] = {"ProfileImagePath": "C:\\Users\\profile"}
     if machine.laps is not None:
-        keys[calls.LAPS_POLICY] = {
-            "BackupDirectory": machine.laps.backup_directory,
-            "AdministratorAccountName": machine.laps.account,
-        }
+        keys |= {root: dict(settings) for root, settings in machine.laps.roots.items()}
     clustered = [service for service in machine.services if service.cluster]
     if clustered:
         keys[calls.CLUSTER_RESOURCES] = {}
@@ -87,6 +88,11 @@ def reg_enum_key(net: Network, machine: Machine, caller: Caller, key: str) -> Re
     return {"names": sorted({name.partition("\\")[0] for name in inside})}
 
 
+def reg_query_info(net: Network, machine: Machine, caller: Caller, key: str) -> Result:
+    found = _find(machine, key)
+    return {"code": calls.NOT_FOUND, "values": 0} if found is None else {"values": len(found[1])}
+
+
 def reg_get_value(net: Network, machine: Machine, caller: Caller, key: str, value: str) -> Result:
     found = _find(machine, key)
     if found is None:
@@ -99,6 +105,7 @@ def reg_get_value(net: Network, machine: Machine, caller: Caller, key: str, valu
 
 HANDLERS: dict[str, Callable[..., Result]] = {
     "GetComputerNameW": get_computer_name,
+    "GetComputerNameExW": get_computer_name_ex,
     "DsRoleGetPrimaryDomainInformation": ds_role,
     "PowerShellHost": powershell_host,
     "CompileType": compile_type,
@@ -106,5 +113,6 @@ HANDLERS: dict[str, Callable[..., Result]] = {
     "GetSystemTimeAsFileTime": get_system_time,
     "RegOpenKeyEx": reg_open_key,
     "RegEnumKey": reg_enum_key,
+    "RegQueryInfoKey": reg_query_info,
     "RegGetValue": reg_get_value,
 }

@@ -93,10 +93,31 @@ class Service(State):
 
 
 class Laps(State):
-    """The LAPS policy as the registry shows it. ``account`` "" means RID 500."""
+    """LAPS as the registry shows it: the settings under each policy root that is there."""
 
-    backup_directory: int = 2
-    account: str = ""
+    roots: dict[str, dict[str, int | str]] = {calls.LAPS_POLICY: {"BackupDirectory": 2}}
+
+    def protects(self, account: Account) -> bool:
+        """Whether Windows LAPS answers 8654 to everyone else who sets this account's password.
+
+        By the document: the first root with at least one setting is the active policy, and what is missing under it has
+        its default. BackupDirectory defaults to 0, which is off. With automatic account management
+        AdministratorAccountName does not count; its target defaults to 1, an account of its own, which is called
+        WLapsAdmin unless it is named. A random name has the first twelve characters and a numeric suffix. The old LAPS
+        protects nothing: it only sets its own password again.
+        """
+        windows_roots = (calls.LAPS_CSP, calls.LAPS_POLICY, calls.LAPS_LOCAL)
+        policy = next((self.roots[root] for root in windows_roots if self.roots.get(root)), {})
+        if not policy.get("BackupDirectory", 0):
+            return False
+        wanted = str(policy.get("AdministratorAccountName", ""))
+        if policy.get("AutomaticAccountManagementEnabled", 0):
+            own = str(policy.get("AutomaticAccountManagementNameOrPrefix", "WLapsAdmin"))
+            wanted = own if policy.get("AutomaticAccountManagementTarget", 1) else ""
+            if wanted and policy.get("AutomaticAccountManagementRandomizeName", 0):
+                head, tail = account.name[: len(wanted[:12])], account.name[len(wanted[:12]) :]
+                return head.casefold() == wanted[:12].casefold() and tail.isdigit()
+        return account.name.casefold() == wanted.casefold() if wanted else account.rid == 500
 
 
 class Machine(State):
@@ -106,6 +127,8 @@ class Machine(State):
     sam: Authority
     domain: str
     """The NetBIOS name of its domain, or of its workgroup."""
+    dns_suffix: str | None = None
+    """The suffix of its own DNS name; None: its domain's name, as Windows sets it when a machine joins."""
     domain_role: int = 1
     """Win32_ComputerSystem.DomainRole: 0, 2 stand-alone, 1, 3 member, 4, 5 domain controller."""
     ps_version: str = "5.1.20348.2227"
@@ -115,6 +138,8 @@ class Machine(State):
     tasks: list[Task] = Field(default_factory=list)
     services: list[Service] = Field(default_factory=list)
     laps: Laps | None = None
+    located: dict[str, str] = Field(default_factory=dict)
+    """What its locator found last: a domain's folded name → the controller."""
     forbids_storing: bool = False
     """A policy forbids storing passwords for tasks."""
     fault: Fault = Field(default_factory=Fault)

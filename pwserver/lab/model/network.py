@@ -29,9 +29,10 @@ HANDLERS: dict[str, Callable[..., dict[str, Any]]] = (
 )
 SYSTEM = "NT AUTHORITY\\SYSTEM"
 NOT_TRUTH = {
-    "requests", "ntlm", "bad_logons", "bad_count", "last_bad", "locked_at", "fault", "cached", "next_pid", "pid",
+    "requests", "ntlm", "bad_logons", "bad_count", "last_bad", "locked_at", "fault", "cached", "located", "next_pid",
+    "pid",
 }  # fmt: skip
-"""What the hash leaves out: counters, locks and faults. They are no change that somebody made to a target."""
+"""What the hash leaves out: counters, locks, caches and faults. They are no change that somebody made to a target."""
 
 
 class NetworkState(State):
@@ -169,6 +170,13 @@ class Network:
         """The DNS name of a controller's domain."""
         named = (dns for dns, name in self.state.domains.items() if name == controller.sam.name)
         return next(named, controller.sam.name.lower())
+
+    def suffix_of(self, machine: Machine) -> str:
+        """The suffix of a machine's own DNS name: of its domain unless it has another one; none in a workgroup."""
+        if machine.dns_suffix is not None:
+            return machine.dns_suffix
+        named = (dns for dns, name in self.state.domains.items() if name == machine.domain)
+        return next(named, "") if machine.is_member or machine.is_dc else ""
 
     def now(self) -> float:
         return self.clock().timestamp()

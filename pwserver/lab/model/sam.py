@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pwserver.lab import calls
 from pwserver.lab.model import logons
-from pwserver.lab.model.accounts import ADMINISTRATOR, Account, in_history, meets
+from pwserver.lab.model.accounts import Account, in_history, meets
 from pwserver.lab.model.machines import Machine
 
 if TYPE_CHECKING:
@@ -18,12 +18,7 @@ Result = dict[str, Any]
 
 def is_managed(machine: Machine, account: Account) -> bool:
     """Whether Windows sets this password itself and refuses others with 8654."""
-    if account.managed:
-        return True
-    laps = machine.laps
-    if laps is None or not laps.backup_directory:
-        return False
-    return account.name.casefold() == laps.account.casefold() if laps.account else account.rid == ADMINISTRATOR
+    return bool(account.managed) or (machine.laps is not None and machine.laps.protects(account))
 
 
 def net_user_get_info(net: Network, machine: Machine, caller: Caller, user: str) -> Result:
@@ -38,7 +33,7 @@ def net_user_get_info(net: Network, machine: Machine, caller: Caller, user: str)
         "flags": account.flags(policy, now),
         "password_age_s": None if account.must_change else max(0, int(now - account.last_set)),
         "password_expired": int(account.must_change or account.password_expired(policy, now)),
-        "bad_count": account.bad_now(policy, now),
+        "bad_count": account.bad_count,
         "account_expires": -1 if account.expires is None else int(account.expires),
     }
 

@@ -139,6 +139,7 @@ def _chain_facts(incident: Incident, chain: SyncChain, user: AppUser) -> Facts:
         "after": _unique(_sentence(link.after.plain(view.now)) for link in shown[:3]),
         "outside": named(list(dict.fromkeys(link.machine for link in wrong if link.outside))),
         "step": step,
+        "silent": any(link.state == LinkState.UNREACHABLE for link in wrong),
         "given_up": any(link.given_up for link in wrong),
         "retest": plan.words if plan.possible else "",
         "done": view.done,

@@ -186,11 +186,27 @@ def forgive(session: Session, key: str) -> None:
     )
 
 
+def has_sid(key: str) -> bool:
+    """Whether an account told who it is. Names are case-folded, and keys of before were ``computer#rid``."""
+    return "S-1-" in key
+
+
+def call_it(session: Session, name: str, key: str) -> None:
+    """From now on ``name`` means the account ``key``, whatever it meant before. The caller has locked both."""
+    if name != key:
+        at = now()
+        insert_new(session, AccountName, name=name, key=key, united_at=at)
+        meant_another = (AccountName.name == name, AccountName.key != key)
+        session.execute(update(AccountName).where(*meant_another).values(key=key, united_at=at))
+
+
 def unite(session: Session, name_key: str, told: str) -> None:
-    """``name_key`` proved to be the account ``told``: tries and refusals are united. The caller has locked both."""
-    at = now()
-    insert_new(session, AccountName, name=name_key, key=told, united_at=at)
-    session.execute(update(AccountName).where(AccountName.key == name_key).values(key=told, united_at=at))
+    """``name_key`` proved to be the account ``told``: tries and refusals are united. The caller has locked both. Raises
+    ValueError for two that both told who they are: these are two accounts, whatever they are called."""
+    if has_sid(name_key) and has_sid(told):
+        raise ValueError("two accounts with a SID each are never one")
+    call_it(session, name_key, told)
+    session.execute(update(AccountName).where(AccountName.key == name_key).values(key=told, united_at=now()))
     known = select(AccountTry.attempt_id).where(AccountTry.key == told).scalar_subquery()
     session.execute(
         update(AccountTry).where(AccountTry.key == name_key, AccountTry.attempt_id.not_in(known)).values(key=told)

@@ -14,6 +14,7 @@ from pwserver.core.errors import Conflict, Invalid
 from pwserver.models import AppUser, Entry, Membership, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services import locking
 from pwserver.services.audit import record
+from pwserver.services.sync.accounts import account_name
 from pwserver.services.sync.credentials import may_reach
 
 Session = scoped_session[Any]
@@ -176,4 +177,5 @@ def links_in_force(session: Session, chain: SyncChain) -> list[SyncLink]:
 
 
 def said(link: SyncLink) -> dict[str, Any]:
-    return {"kind": link.kind, "machine": link.machine, "name": link.account_key or link.place_key or ""}
+    name = account_name(str(link.settings["user_name"]), link.machine) if link.is_account else link.place_key or ""
+    return {"kind": link.kind, "machine": link.machine, "name": name}

@@ -112,8 +112,8 @@ def bind(
 
 
 def own_link(session: Session, chain_id: str, machine: str) -> SyncLink | None:
-    """The account link of a credential's own chain on a machine, however its name is spelled there. A domain account
-    is the same one on every machine."""
+    """The account link of a credential's own chain on a machine, by its full or its short name. A domain account is
+    the same one on every machine."""
     links = session.scalars(
         select(SyncLink)
         .where(SyncLink.chain_id == chain_id, SyncLink.active, SyncLink.is_account)
@@ -122,7 +122,9 @@ def own_link(session: Session, chain_id: str, machine: str) -> SyncLink | None:
     ).all()
     if links and links[0].kind == "domain" and links[0].position == 0:
         return links[0]
-    return next((link for link in links if same_machine(link.machine, machine)), None)
+    exact = [link for link in links if link.machine.casefold() == machine.casefold()]
+    spelled = [link for link in links if same_machine(link.machine, machine) or same_machine(machine, link.machine)]
+    return exact[0] if exact else spelled[0] if len(spelled) == 1 else None
 
 
 def is_moving(session: Session, chain_id: str) -> bool:

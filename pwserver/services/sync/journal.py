@@ -293,11 +293,12 @@ class SqlJournal:
         return lost
 
     def _own_keys(self, session: Session, attempt: Attempt, granted: Granted, outcome: Outcome) -> set[str]:
-        """The keys that the target goes by: as it was asked, as it is known now, and as it tells."""
+        """The keys that the target goes by: as it was asked, as it is known now, as it tells, as its name means."""
         told = outcome.evidence.account_id if outcome.evidence else None
-        known = session.get_one(SyncLink, attempt.link.id).account_key
+        row = session.get_one(SyncLink, attempt.link.id)
         tried = [each.key for each in granted.tries if each.role == Key.TARGET]
-        return {key for key in (told, known, granted.target.account_key, *tried) if key}
+        named = accounts.key_of(session, _name(row)) if row.is_account and told not in (None, row.account_key) else None
+        return {key for key in (told, row.account_key, granted.target.account_key, named, *tried) if key}
 
     def _may_end_a_stop(
         self, session: Session, attempt: Attempt, granted: Granted, tries: Sequence[Try], outcome: Outcome
@@ -308,18 +309,20 @@ class SqlJournal:
         return may_end_a_stop(session, attempt, tries, own, outcome, digests_of)
 
     def _identify(self, session: Session, row: SyncLink, outcome: Outcome, after: After) -> After:
-        """Once a target told which account it is, that is its key; two links of one account are one too many."""
+        """Once a target told which account it is, that is its key; two links of one account are one too many. A link
+        that knew another account goes to a key of its own: what was booked there stays with that account."""
         told = outcome.evidence.account_id if outcome.evidence else None
         if not told or not row.is_account or row.account_key == told:
             return after
         other = accounts.active_link_with(session, told, besides=row.id)
-        if row.account_key:
+        if row.account_key and not (accounts.has_sid(row.account_key) and accounts.has_sid(told)):
             accounts.unite(session, row.account_key, told)
         if other is not None:
             return After(
                 LinkState.BLOCKED, "another_link_has_account", holds=after.holds, maybe=after.maybe, forget_proof=True
             )
         row.account_key = told
+        accounts.call_it(session, _name(row), told)
         session.flush()
         return after
 
@@ -397,6 +400,11 @@ class SqlJournal:
         chain_id = session.scalar(select(SyncRun.chain_id).where(SyncRun.id == self.run_id))
         assert chain_id is not None
         refresh(session, chain_id)
+
+
+def _name(row: SyncLink) -> str:
+    """The name by which an account's link was typed."""
+    return accounts.account_name(str(row.settings["user_name"]), row.machine)
 
 
 def project(session: Session, row: SyncLink, attempt: Attempt, outcome: Outcome, after: After, at: datetime) -> None:

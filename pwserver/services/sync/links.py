@@ -71,10 +71,11 @@ def add_link(
 
 
 def meet_anew(link: SyncLink) -> None:
-    """An owner who saves a link, or turns synchronization on again, after its machine was installed anew, means the
-    machine that is there now."""
-    if link.reason == "new_machine":
-        link.told_machine_sid = link.told_account_sid = None
+    """An owner who saves a link, or turns synchronization on again, after its machine was installed anew, or another
+    account got its name, means what is there now."""
+    if link.reason in ("new_machine", "other_account"):
+        link.told_account_sid = None
+        link.told_machine_sid = link.told_machine_sid if link.reason == "other_account" else None
         link.state, link.reason, link.reason_text, link.reason_code = "waiting", "", "", ""
 
 

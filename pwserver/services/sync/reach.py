@@ -286,6 +286,14 @@ def directory_of(agent: SyncAgent) -> Directory:
     )
 
 
+def _known_sid(link: SyncLink, account: SyncLink) -> str:
+    """The SID by which the account is known. A link that was never proved goes by the name alone: nothing has shown yet
+    that the one which answered first was meant."""
+    if link.is_account and link.holds_version_id is None:
+        return ""
+    return account.told_account_sid or ""
+
+
 def _place(link: SyncLink, account: SyncLink, agent: SyncAgent, *, forced: bool) -> Place:
     return Place(
         link_id=link.id,
@@ -299,7 +307,7 @@ def _place(link: SyncLink, account: SyncLink, agent: SyncAgent, *, forced: bool)
         agent_port=agent.port,
         agent_pin=agent.pin,
         account="" if link.is_account else f"{account.machine}\\{account.settings.get('user_name', '')}",
-        account_sid="" if link.is_account else account.told_account_sid or "",
+        account_sid=_known_sid(link, account),
         machine_sid=link.told_machine_sid,
         reset_allowed=link.reset_allowed,
         forced=forced,

@@ -153,9 +153,12 @@ def _chain_task(incident: Incident, entry: Entry, vault: str, chain: ChainView) 
     silent = incident.kind == "unreachable"
     wrong = issue.links if issue else chain.wrong
     look = issue.look if issue else chain.look
+    title = f"{entry.name} is out of sync"
+    if silent:
+        title = f"{entry.name} cannot be reached everywhere" if _is_away(wrong) else f"{entry.name} is not done yet"
     return Task(
         kind="Sync Issue",
-        title=f"{entry.name} cannot be reached everywhere" if silent else f"{entry.name} is out of sync",
+        title=title,
         text=_issue_text(chain, wrong, silent),
         look=LINK[LinkState.UNREACHABLE] if silent else look,
         where=vault,
@@ -174,10 +177,15 @@ def _is_given_up(links: Sequence[LinkView]) -> bool:
     return any(link.given_up for link in links)
 
 
+def _is_away(links: Sequence[LinkView]) -> bool:
+    """Whether a machine does not answer. One that only waits for a count or a clock can be reached."""
+    return any(link.state == LinkState.UNREACHABLE for link in links)
+
+
 def _issue_text(chain: ChainView, wrong: Sequence[LinkView], silent: bool) -> str:
     words = issue_title(wrong) + "." if wrong else ""
     if silent:
-        words += GIVEN_UP_WORDS if _is_given_up(wrong) else WAIT_WORDS
+        words += GIVEN_UP_WORDS if _is_given_up(wrong) else WAIT_WORDS if _is_away(wrong) else ""
     elif chain.busy:
         words += " A run is under way."
     return f"{words} {chain.done} of {counted(len(chain.links), 'link')} in sync.".strip()
