@@ -165,7 +165,7 @@ class DirectoryConnector:
     # -- before anything is tried
 
     def _takes(self, account: Account, new: Secret, facts: Evidence) -> None:
-        length = len(new.open().encode("utf-16-le")) // 2  # as Windows counts them
+        length = len(new.open().encode("utf-16-le", "surrogatepass")) // 2  # as Windows counts them
         if length == 0:
             raise Refused("blank", evidence=facts)
         if account.policy.min_length and length < account.policy.min_length:

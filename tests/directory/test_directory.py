@@ -75,6 +75,37 @@ def test_another_domain_sid_than_last_time_is_another_domain(dc, connect):
     assert (outcome.answer, outcome.reason, outcome.spent) == (Answer.BLOCKED, "new_machine", frozenset())
 
 
+@pytest.mark.parametrize("act", [verify, change, reset])
+def test_another_account_that_got_the_name_is_neither_tried_nor_set(dc, connect, act):
+    """The account that was proved was renamed, and another one made under its name: Approve took that one over."""
+    proved, taken = dc.make(), dc.make()
+    known = connect(proved).read(call()).account_sid
+    before = connect(taken).read(call())
+    outcome = act(connect(taken), account_sid=known)
+    assert (outcome.answer, outcome.reason, outcome.spent) == (Answer.BLOCKED, "other_account", frozenset())
+    assert outcome.text == f"The account that was proved here is called {proved} now."
+    assert outcome.evidence is None, "a stranger tells nothing of the account"
+    after = connect(taken).read(call(account_sid=before.account_sid))
+    assert (after.stamp, dc.wrong_logons(taken)) == (before.stamp, 0)
+
+
+def test_an_account_that_was_renamed_is_named_and_one_that_was_deleted_is_not(dc, connect):
+    proved = dc.make()
+    known = connect(proved).read(call()).account_sid
+    renamed = asked(lambda: connect("nobody-here").read(call(account_sid=known)))
+    assert (renamed.answer, renamed.reason) == (Answer.BLOCKED, "account_renamed")
+    assert renamed.text == f"It is called {proved} now."
+    gone = asked(lambda: connect("nobody-here").read(call(account_sid=known + "7")))
+    assert (gone.answer, gone.reason) == (Answer.BLOCKED, "no_account")
+
+
+def test_a_password_is_as_long_as_windows_counts_it(dc, connect, by_bind):
+    """Nine UTF-16 units in six signs: a minimum of seven takes them; four signs in five units are too short."""
+    name = dc.make(unit=UNIT)
+    assert reset(connect(name), "\U0001f600\U0001f600\U0001f600Aa1").answer == Answer.APPLIED
+    assert reset(connect(name), "Aa1\U0001f600").reason == "too_short"
+
+
 # -- the account's own logon
 
 

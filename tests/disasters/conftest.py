@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from pwserver.connectors.base import Call, Credential, Evidence
+from pwserver.connectors.base import Call, Credential, Evidence, Refused
 from pwserver.core.secrets import Sealed, Secret, bound_to
 from pwserver.extensions import db
 from pwserver.models import (
@@ -348,6 +348,20 @@ def change_all(scene: Scene) -> None:
     play.work(run)
     assert play.run(run).result == "done", [link.state for link in sync.active_links(play.chain())]
     play.advance(3600)
+
+
+def counted_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LAB-02 counts so many wrong logons that a change is not tried."""
+    kept = ModelConnector._write_account
+
+    def write_account(self: ModelConnector, call: Call, new: Secret, old: Secret | None) -> Evidence:
+        if self.name == OTHER:
+            self._enter(call)
+            text = "4 of 5 wrong logons are counted there; Windows does not tell since when."
+            raise Refused("would_lock", text=text, safe_in=timedelta(seconds=1800), evidence=self._facts())
+        return kept(self, call, new, old)
+
+    monkeypatch.setattr(ModelConnector, "_write_account", write_account)
 
 
 def playing(stage: Stage) -> Iterator[Play]:

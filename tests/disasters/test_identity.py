@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
-from pwserver.connectors.base import Call, Evidence, Refused
-from pwserver.core.secrets import Secret
 from pwserver.models import AccountName, SyncLink
 from pwserver.services import sync
 from pwserver.services.sync import accounts, answers, credentials
 from pwserver.services.sync.reach import digests_of
 from pwserver.services.transaction import write
-from tests.disasters.conftest import OTHER, PRIMARY, Play, playing, stage  # noqa: F401
-from tests.sync.world import ModelConnector
+from tests.disasters.conftest import OTHER, Play, counted_there
 
 MACHINE = "S-1-5-21-7-7-7"
 BUILT_IN, DECOY = f"{MACHINE}-500", f"{MACHINE}-1005"
@@ -172,19 +168,10 @@ def test_a_short_name_that_two_machines_have_names_neither(play: Play) -> None:
     assert found.id == link.id
 
 
-def test_a_count_that_leaves_too_few_tries_is_not_called_a_machine_that_cannot_be_reached(
+def test_a_count_that_leaves_too_few_tries_waits_and_says_the_count(
     synced: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = ModelConnector._write_account
-
-    def write_account(self: ModelConnector, call: Call, new: Secret, old: Secret | None) -> Evidence:
-        if self.name == OTHER:
-            self._enter(call)
-            text = "4 of 5 wrong logons are counted there; Windows does not tell since when."
-            raise Refused("would_lock", text=text, safe_in=timedelta(seconds=1800), evidence=self._facts())
-        return kept(self, call, new, old)
-
-    monkeypatch.setattr(ModelConnector, "_write_account", write_account)
+    counted_there(monkeypatch)
     play = synced
     play.work(play.change("third"))
     link = play.link("LAB-02")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import select
 
 from pwserver.models import AppUser, Entry, Incident, Membership, Vault, new_id
 from pwserver.services import sync
 from pwserver.services.transaction import write
-from tests.disasters.conftest import OTHER, PRIMARY, Play
+from tests.disasters.conftest import OTHER, PRIMARY, Play, counted_there
 from tests.mail.conftest import BASE, Received, Receiver, rows, send_due
 from tests.mail.scenes import behind_a_silent_agent, post, refused, silent
 
@@ -99,6 +100,25 @@ def test_a_silent_machine_is_mailed_after_fifteen_minutes_with_nothing_to_do(mai
     assert "display:inline-block" not in mail.html
     assert "Put the account right" not in mail.text, "of what is skipped because of it nobody has to think now"
     assert "Skipped: LAB-02, " in mail.text, "but it is in the list"
+
+
+def test_an_account_that_a_try_could_lock_is_never_mailed_as_a_machine_that_cannot_be_reached(
+    mailed: Play, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answered: the mail gives the link's own reason and the count."""
+    counted_there(monkeypatch)
+    mailed.work(mailed.change("third"))
+    assert mailed.link("LAB-02").reason == "would_lock"
+    post(mailed)
+    mailed.advance(901)
+    post(mailed)
+    mail = only(receiver.mails)
+    text = " ".join(mail.text.split())
+    assert mail.subject == "lab is not done yet, nothing to do yet: LAB-02"
+    assert "4 of 5 wrong logons are counted there; Windows does not tell since when." in text
+    assert "Approve sets the password without a try." in text
+    for word in ("cannot be reached", "meant to be off", "take its link out"):
+        assert word not in text + mail.html
 
 
 def test_a_machine_that_answers_within_the_quick_retries_is_no_mail_at_all(mailed: Play, receiver: Receiver) -> None:
