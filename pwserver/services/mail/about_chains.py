@@ -29,7 +29,7 @@ Facts = dict[str, Any]
 LINES = 10
 """How many links or passwords are listed; the rest is counted."""
 LOUD = (LinkState.REFUSED, LinkState.BLOCKED)
-SILENT = (LinkState.UNREACHABLE,)
+SILENT = (LinkState.UNREACHABLE, LinkState.WAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,8 @@ def _chain_facts(incident: Incident, chain: SyncChain, user: AppUser) -> Facts:
     place = _place(chain, user)
     view = read_chain(chain.entry)
     assert view is not None
-    wrong = view.wrong or [link for link in view.links if not link.done]
+    waiting = [link for link in view.links if link.state == LinkState.WAITING and link.retries and link.why.parts]
+    wrong = [*view.wrong, *waiting] or [link for link in view.links if not link.done]
     told = LOUD if incident.kind == "needs_override" else SILENT  # what follows from it is in the list below
     shown = [link for link in wrong if link.state in told] or wrong
     step = next((step for step in STEPS if any(step_of(link) == step for link in wrong)), "")
