@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from pwserver.core.scrub import scrub
 from pwserver.core.secrets import Secret
+from pwserver.core.timing import NORMAL
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,12 @@ class Evidence:
     threshold: int | None = None
     window_s: int | None = None
     restart_pending: bool = False
+    state: str = ""
+    """Of a task or service, as read: see ``contract.PlaceFacts``."""
+    running: tuple[str, ...] = ()
+    """Running services that depend on it."""
+    down: tuple[str, ...] = ()
+    """Services that a restart stopped and left down."""
     logged_on: bool = False
     """A logon with the value was made and counted."""
     by: str = ""
@@ -174,6 +181,7 @@ class Call:
     ``account``: for places, whose password it stores (``MACHINE\\user``). ``account_sid``: of that account when it was
     told; for accounts, the SID told at the link's proof, "" before one: another account of that name is not touched.
     ``more``: another call through the same session will most likely follow at once.
+    ``stop_s``, ``answer_s``: for restarts, how long a stop is waited for, and when the script answers at the latest.
     """
 
     attempt: str
@@ -187,6 +195,8 @@ class Call:
     account_sid: str = ""
     stamp: str | None = None
     more: bool = False
+    stop_s: float = NORMAL.restart_stop
+    answer_s: float = NORMAL.restart_answer
 
 
 class Connector(Protocol):

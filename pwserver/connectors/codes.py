@@ -114,6 +114,9 @@ WRITES: Mapping[str, Mapping[int, Row]] = {
     },
 }
 
+LEFT_DOWN = frozenset({"did_not_start", "still_stopping", "dependents_down"})
+"""Known ends of a restart: what was stopped did not come up again."""
+
 STOPS: Mapping[str, Row] = {
     "bad_request": Row(Unknown, "bad_request"),
     "language_mode": Row(Blocked, "language_mode"),
@@ -142,7 +145,11 @@ STOPS: Mapping[str, Row] = {
     "cluster_resource": Row(Refused, "cluster_resource"),
     "not_running": Row(Refused, "not_running"),
     "dependents_running": Row(Refused, "dependents_running"),
+    "start_disabled": Row(Refused, "start_disabled"),
+    "dependency_missing": Row(Refused, "dependency_missing"),
     "did_not_start": Row(Refused, "did_not_start"),
+    "still_stopping": Row(Refused, "still_stopping"),
+    "dependents_down": Row(Refused, "dependents_down"),
     "ttl": Row(Unreachable, "ttl"),
     "helper_not_compiled": Row(Blocked, "helper_not_compiled"),
     "hop_unreachable": Row(Unreachable, "hop_unreachable"),
@@ -252,6 +259,9 @@ def evidence(answer: contract.Answer, means: Means | None = None) -> Evidence | 
         threshold=account.threshold if account else None,
         window_s=account.window_s if account else None,
         restart_pending=bool(answer.op == "set_service" and place and place.state != "stopped"),
+        state=place.state if place else "",
+        running=place.dependents if place else (),
+        down=place.down if place else (),
         logged_on=right_token,
     )
 
@@ -287,7 +297,7 @@ class _Said:
         if answer.reason == "hop_broken":
             spends = TARGET if "user" in contract.OPERATIONS[answer.op].params and answer.op != "read_account" else NONE
             self.raise_(Unknown if writes else Unreachable, row.reason, spends)
-        if answer.wrote and answer.reason != "did_not_start":
+        if answer.wrote and answer.reason not in LEFT_DOWN:
             # something was written, and then it was not what it should be
             self.raise_(Unknown, row.reason, _all(answer))
         if answer.reason in ("account_state", "cannot_prove_old"):
@@ -416,6 +426,13 @@ def told(answer: contract.Answer, reason: str) -> str:
         return f"It wants at least {account.min_length} characters."
     if reason == "dependents_running" and place and place.dependents:
         return f"These run and depend on it: {', '.join(place.dependents)}."
+    if reason == "start_disabled" and place and place.hindered:
+        return f"The start type of {place.hindered} is Disabled."
+    if reason == "dependency_missing" and place and place.hindered:
+        return f"It needs {place.hindered}."
+    if reason in LEFT_DOWN and place:
+        others = [name for name in place.down if name.casefold() != place.name.casefold()]
+        return f"Stopped with it and not up: {', '.join(others)}." if others else ""
     return ""
 
 

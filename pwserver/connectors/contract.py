@@ -68,7 +68,11 @@ STOPS = {
     "cluster_resource": "a cluster owns this service; it is never restarted by us",
     "not_running": "the service was stopped; it is never started by us",
     "dependents_running": "other services depend on it and run",
-    "did_not_start": "it was restarted and did not come up",
+    "start_disabled": "place.hindered is disabled: stopped, it could not start again, so nothing was stopped",
+    "dependency_missing": "place.hindered, which it needs, is missing or cannot start, so nothing was stopped",
+    "did_not_start": "it was stopped and did not come up again; place.down names all that was left down",
+    "still_stopping": "its stop was accepted and has not ended; place.down names all that was left down",
+    "dependents_down": "it runs, and what was stopped with it did not all come up again; place.down names it",
     "ttl": "the time to live ran out before the mutation",
     "helper_not_compiled": "Windows could not compile the C# helpers (Add-Type); its words are in text",
     "hop_unreachable": "no session to the second machine; nobody looked at the linked credential",
@@ -166,6 +170,12 @@ class PlaceFacts(_Part):
     dependents: tuple[str, ...] = ()
     """Running services that depend on it."""
     suggestion: str = ""
+    start_type: int | None = None
+    """Services: 2 automatic, 3 manual, 4 disabled."""
+    hindered: str = ""
+    """The service for which nothing was stopped: it is disabled, or not there."""
+    down: tuple[str, ...] = ()
+    """What a restart stopped and left down, the service itself first."""
 
 
 class DirectoryFacts(_Part):
@@ -295,10 +305,12 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "restart_service",
             "restart_service.ps1",
-            "restarts a running service and, when allowed, its running dependents; starts again whatever it stopped; "
-            "never starts a stopped one, never touches a cluster resource",
+            "restarts a running service and, when allowed, its running dependents; what could not start again is not "
+            "stopped; waits `stop_s` seconds for stops, then starts again whatever it stopped and answers after "
+            "`answer_s` seconds at the latest, whatever the time to live says by then; never starts a stopped one, "
+            "never touches a cluster resource",
             True,
-            _PLACE | {"dependents": bool},
+            _PLACE | {"dependents": bool, "stop_s": int, "answer_s": int},
         ),
         Operation(
             "read_domain",

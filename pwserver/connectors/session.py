@@ -76,6 +76,8 @@ class SessionTiming:
     close_s: float = 5.0
     idle_s: int = 300
     """After this the agent ends a shell that we could not close."""
+    idle_over_deadline_s: int = 60
+    """A shell outlives the deadline of a long call by this, even when the line is cut."""
     chunk: int = 100_000
 
 
@@ -139,10 +141,12 @@ class _Shell:
         )
         self._protocol.transport.line = self.line
         self.shell_id = ""
+        self.idle_s = 0
 
-    def open(self) -> None:
+    def open(self, idle_s: int) -> None:
         """Log in and open the shell. A connection that was closed before the login's proof went out is made once more:
         that cost no try, and nothing was sent."""
+        self.idle_s = idle_s
         try:
             self.shell_id = self._log_in()
         except (requests.ConnectionError, pinning.Dropped):
@@ -158,7 +162,7 @@ class _Shell:
 
     def _log_in(self) -> str:
         """The new shell's id: its request follows the login on the same connection."""
-        idle = f"PT{self.timing.idle_s}S"
+        idle = f"PT{self.idle_s}S"
         return self._ask(lambda p: p.open_shell(codepage=UTF8, noprofile=True, idle_timeout=idle))
 
     def start(self) -> str:
@@ -389,6 +393,10 @@ class AgentSession:
     def _start(self, deadline: float) -> ConnectorError | tuple[_Shell, str]:
         """A shell and a started command. A kept shell that turns out to be gone is replaced, once."""
         ready, self._ready = self._ready, None
+        # A restart goes on in its shell when the line is cut, and must not end with it half-way.
+        idle_s = max(self._timing.idle_s, int(deadline - time.monotonic()) + self._timing.idle_over_deadline_s)
+        if self._shell is not None and self._shell.idle_s < idle_s:
+            self._drop(politely=True, deadline=min(deadline, time.monotonic() + self._timing.close_s))
         if self._shell is not None and ready is not None and time.monotonic() - ready[1] < READY_SECONDS:
             self._shell.deadline = deadline
             return self._shell, ready[0]
@@ -403,7 +411,7 @@ class AgentSession:
             shell.deadline, self._shell = deadline, shell
             try:
                 if kept is None:
-                    shell.open()
+                    shell.open(idle_s)
                 return shell, shell.start()
             except Exception as error:
                 failure = self._meaning(error, shell, False, frozenset())

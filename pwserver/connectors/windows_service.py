@@ -62,7 +62,8 @@ class ServiceConnector(PlaceConnector):
         self.dependents = settings.restart == "dependents"
 
     def restart(self, call: Call) -> Evidence:
-        return self.way.run("restart_service", call, self._place(call) | {"dependents": self.dependents})
+        limits = {"stop_s": int(call.stop_s), "answer_s": int(call.answer_s)}
+        return self.way.run("restart_service", call, self._place(call) | {"dependents": self.dependents} | limits)
 
 
 KIND = Kind(

@@ -1,8 +1,8 @@
 """Every reason a link, an attempt or a run may have, in words, with its next step: one table for pages and mails.
 
-``words`` and ``next`` are ``str.format`` templates that know only ``{machine}``, ``{account}``, ``{login}`` and
-``{time}`` (when it is tried again or becomes safe). Order: what happened, what it means; then what to do next. The
-machine's own sentence and code stand beside them and are not repeated here.
+``words`` and ``next`` are ``str.format`` templates that know only ``{machine}``, ``{account}``, ``{login}``, ``{name}``
+(the task or service) and ``{time}`` (when it is tried again or becomes safe). Order: what happened, what it means;
+then what to do next. The machine's own sentence and code stand beside them and are not repeated here.
 """
 
 from __future__ import annotations
@@ -424,9 +424,37 @@ REASONS: Mapping[str, Reason] = {
         "Restart it there.",
         "none",
     ),
+    "start_disabled": Reason(
+        "{name} on {machine} was not restarted: it, or a service that would be stopped with it, is disabled and could "
+        "not start again. The password is stored; it goes on with the old one.",
+        "Enable that service, then restart it there.",
+        "none",
+    ),
+    "dependency_missing": Reason(
+        "{name} on {machine} was not restarted: a service that it needs is missing or cannot start, so it could not "
+        "start again. The password is stored; it goes on with the old one.",
+        "Put that service right, then restart {name} there.",
+        "none",
+    ),
     "did_not_start": Reason(
-        "The service on {machine} was restarted and did not come up.",
-        "Look at its System log there, put it right and start it; then Retest Sync.",
+        "We stopped {name} on {machine} and it did not start.",
+        "Find the cause in the System log there, start the service, then Retest Sync.",
+        "retest",
+    ),
+    "still_stopping": Reason(
+        "We stopped {name} on {machine}. It was still stopping when we gave up waiting, so it is not started again.",
+        "Start the service there as soon as it has stopped, then Retest Sync.",
+        "retest",
+    ),
+    "dependents_down": Reason(
+        "We restarted {name} on {machine}; services that depend on it were stopped with it and did not start again.",
+        "Start them there, then Retest Sync.",
+        "retest",
+    ),
+    "stopped_since": Reason(
+        "{name} on {machine} ran when we stored the password, and is stopped now. It has not started with the password "
+        "yet.",
+        "Start the service there, then Retest Sync.",
         "retest",
     ),
     "not_yet_written": Reason(

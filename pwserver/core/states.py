@@ -30,6 +30,8 @@ class LinkState(StrEnum):
     CHANGING = "changing"
     IN_SYNC = "in_sync"
     UPDATED = "updated"
+    DOWN = "down"
+    """A service that ran when we stored the password, was stopped, by us or since, and is not up."""
     UNREACHABLE = "unreachable"
     REFUSED = "refused"
     BLOCKED = "blocked"
@@ -67,6 +69,7 @@ LINK: dict[LinkState, Row] = {
     LinkState.CHANGING: Row("Changing", "run", "arrow-repeat", busy=True, rail="dashed"),
     LinkState.IN_SYNC: Row("In Sync", "ok", "check-circle-fill", rail="solid"),
     LinkState.UPDATED: Row("Updated, restart pending", "warn", "clock-fill", rail="solid"),
+    LinkState.DOWN: Row("Stopped, not up", "bad", "stop-circle-fill", loud=True, rail="cut"),
     LinkState.UNREACHABLE: Row("Unreachable, retrying", "warn", "cloud-slash-fill", rail="dashed"),
     LinkState.REFUSED: Row("Refused", "bad", "x-octagon-fill", loud=True, rail="cut"),
     LinkState.BLOCKED: Row("Blocked", "own", "door-closed-fill", loud=True, rail="dashed"),
@@ -126,7 +129,9 @@ class ChainFacts:
     links: Sequence[LinkFacts]
 
 
-FAILED = frozenset({LinkState.REFUSED, LinkState.BLOCKED, LinkState.UNKNOWN, LinkState.SKIPPED})
+FAILED = frozenset({LinkState.DOWN, LinkState.REFUSED, LinkState.BLOCKED, LinkState.UNKNOWN, LinkState.SKIPPED})
+PERSON = frozenset({LinkState.DOWN, LinkState.REFUSED, LinkState.BLOCKED})
+"""States that wait for a person."""
 
 
 def derive_status(facts: ChainFacts, now: datetime, fresh: timedelta) -> Status:

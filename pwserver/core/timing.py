@@ -30,6 +30,12 @@ class Timing:
 
     ttl: float = 45
     call: float = 60
+    restart: float = 600
+    """Our own limit of the call that restarts a service: a stop may take minutes."""
+    restart_stop: float = 480
+    """How long the script waits for a stop before it starts again what has stopped, from its first stop on."""
+    restart_answer: float = 530
+    """When it answers at the latest, counted likewise: with ``ttl`` before that first stop, within ``restart``."""
     dead_wait: float = 10
     lease: float = 60
     lease_grace: float = 5
@@ -54,6 +60,9 @@ NORMAL = Timing()
 FAST = Timing(
     ttl=2,
     call=3,
+    restart=8,
+    restart_stop=3,
+    restart_answer=4,
     dead_wait=0.5,
     lease=4,
     lease_grace=0.5,

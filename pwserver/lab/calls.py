@@ -42,7 +42,7 @@ TASK_IGNORE_REGISTRATION_TRIGGERS = 0x20
 TASK_STATES = {1: "disabled", 2: "queued", 3: "ready", 4: "running"}
 
 # service states of QueryServiceStatusEx
-SERVICE_STOPPED, SERVICE_RUNNING, SERVICE_PAUSED = 1, 4, 7
+SERVICE_STOPPED, SERVICE_STARTING, SERVICE_STOPPING, SERVICE_RUNNING, SERVICE_PAUSED = 1, 2, 3, 4, 7
 SERVICE_STATES = {1: "stopped", 2: "pending", 3: "pending", 4: "running", 5: "pending", 6: "pending", 7: "paused"}
 SERVICE_CONTROL_STOP = 1
 
@@ -67,6 +67,13 @@ MANAGED = 8654
 NO_SUCH_SERVICE = 1060
 SERVICE_LOGON_FAILED = 1069
 DEPENDENTS_RUNNING = 1051
+CANNOT_ACCEPT_CONTROL = 1061
+NOT_STARTED = 1062
+ALREADY_RUNS = 1056
+START_DISABLED = 1058
+DEPENDENCY_FAILED = 1068
+DEPENDENCY_MISSING = 1075
+NO_ANSWER_IN_TIME = 1053
 E_NO_TASK = 0x80070002
 E_WRONG_LOGON = 0x8007052E
 E_NO_STORE = 0x80070520
@@ -133,6 +140,8 @@ CALLS: Mapping[str, Call] = {
         ),
         Call("CheckTokenMembership", "our own token: administrator, and not filtered", {}, ("admin",)),
         Call("GetSystemTimeAsFileTime", "the machine's clock", {}, ("unix",)),
+        Call("GetTickCount64", "time since its start; setting the clock does not move it", {}, ("milliseconds",)),
+        Call("Sleep", "waits so long by the same time", {"milliseconds": NUMBER}),
         Call("RegOpenKeyEx", "whether a key is there (code 0 or 2)", {"key": TEXT}),
         Call("RegEnumKey", "names of the sub-keys", {"key": TEXT}, ("code", "names")),
         Call("RegQueryInfoKey", "how many values a key has", {"key": TEXT}, ("code", "values")),
@@ -227,12 +236,18 @@ CALLS: Mapping[str, Call] = {
         ),
         Call("RunTask", "starts a task now", {"path": TEXT}, ("hresult",), mutates=True),
         # services
-        Call("QueryServiceConfigW", "code 0 or 1060", {"name": TEXT}, ("code", "start_name", "display", "start_type")),
+        Call(
+            "QueryServiceConfigW",
+            "code 0 or 1060; start_type 2 automatic, 3 manual, 4 disabled",
+            {"name": TEXT},
+            ("code", "start_name", "display", "start_type", "depends_on"),
+        ),
         Call(
             "QueryServiceStatusEx",
-            "state 1 stopped, 4 running, 7 paused; pid 0 when it does not run",
+            "state 1 stopped, 2 starting, 3 stopping, 4 running, 7 paused; pid 0 when it does not run; wait_hint in "
+            "milliseconds",
             {"name": TEXT},
-            ("code", "state", "pid", "exit_code"),
+            ("code", "state", "pid", "exit_code", "check_point", "wait_hint"),
         ),
         Call("GetProcessTimes", "when a process started", {"pid": NUMBER}, ("code", "unix")),
         Call("GetServiceKeyNameW", "the name behind a display name", {"display": TEXT}, ("code", "name")),
@@ -250,13 +265,15 @@ CALLS: Mapping[str, Call] = {
         ),
         Call(
             "ControlService",
-            "control 1 stops; 1051 dependents run, 1062 not started",
+            "control 1 stops: the call ends when the stop was accepted, not when it has stopped. 1051 dependents run, "
+            "1061 it starts or stops just now, 1062 not started",
             {"name": TEXT, "control": NUMBER},
             mutates=True,
         ),
         Call(
             "StartServiceW",
-            "1069 its logon failed, 1056 runs already, 1058 disabled, 1068 a dependency failed",
+            "1069 its logon failed, 1056 in any state but stopped, 1058 disabled, 1068 a dependency failed, 1075 a "
+            "dependency is not there",
             {"name": TEXT},
             mutates=True,
         ),

@@ -140,6 +140,7 @@ class _Builder:
                 self.service("webd", "Web Server", run_as, secret),
                 self.service("webcache", "Web Cache", "LocalSystem", None, depends_on=["webd"]),
                 self.service("clusdb", "Cluster Database", run_as, secret, cluster=True),
+                self.service("ClusSvc", "Cluster Service", "LocalSystem", None),
             ]
         return machine
 

@@ -11,7 +11,17 @@ from pwserver.lab.model.machines import AUTHENTICATED, BATCH, EVERYONE, SERVICE
 if TYPE_CHECKING:
     from pwserver.lab.python_mind import Mind
 
-ALREADY_RUNS = 1056
+LOGON_FAILURES = (1069, 1326, 1330, 1331, 1385, 1909)
+PLAIN_RESOURCES = {
+    "Physical Disk", "Storage Pool", "IP Address", "IPv6 Address", "IPv6 Tunnel Address", "Disjoint IPv4 Address",
+    "Disjoint IPv6 Address", "Network Name", "Distributed Network Name", "File Share Witness", "Cloud Witness",
+}  # fmt: skip
+RESOURCE_SERVICES = {
+    "file server": "lanmanserver", "print spooler": "spooler", "dhcp service": "dhcpserver", "wins service": "wins",
+    "distributed file system": "dfs", "dfs replicated folder": "dfsr", "distributed transaction coordinator": "msdtc",
+    "virtual machine": "vmms", "virtual machine configuration": "vmms", "iscsi target server": "wintarget",
+}  # fmt: skip
+DEFAULT_INSTANCE = {"mssqlserver", "sqlserveragent", "mssqlfdlauncher", "sqltelemetry", "mssqlserverolapservice"}
 NO_TASK = (0x80070002, 0x80070003)
 """No such file, no such path: the scheduler keeps tasks as files."""
 SYSTEM_SIDS = ("S-1-5-18", "S-1-5-19", "S-1-5-20")
@@ -73,6 +83,9 @@ def _place(mind: Mind, run_as: str, right: str, **facts: Any) -> dict[str, Any]:
         "cluster": False,
         "dependents": [],
         "suggestion": "",
+        "start_type": None,
+        "hindered": "",
+        "down": [],
     }
     place |= facts
     place["stores_password"] = place["stores_password"] and not managed
@@ -182,6 +195,7 @@ def _read_service(mind: Mind) -> str:
         config["start_name"],
         SERVICE,
         state=calls.SERVICE_STATES[status["state"]],
+        start_type=config["start_type"],
         last_start=None if started is None else iso(started),
         last_result=status["exit_code"],
         cluster=_in_cluster(mind, name),
@@ -191,12 +205,26 @@ def _read_service(mind: Mind) -> str:
 
 
 def _in_cluster(mind: Mind, name: str) -> bool:
-    for resource in mind.ask("RegEnumKey", key=calls.CLUSTER_RESOURCES)["names"] or []:
-        key = f"{calls.CLUSTER_RESOURCES}\\{resource}\\Parameters"
-        owned = mind.ask("RegGetValue", key=key, value="ServiceName")["value"]
-        if owned is not None and owned.casefold() == name.casefold():
-            return True
-    return False
+    """Whether a cluster may own the service; a resource that cannot be understood may."""
+    folded = name.casefold()
+    resources = mind.ask("RegEnumKey", key=calls.CLUSTER_RESOURCES)["names"] or []
+    if not resources:
+        return int(mind.ask("QueryServiceStatusEx", name="ClusSvc")["state"] or 0) > calls.SERVICE_STOPPED
+    return any(_may_own(mind, f"{calls.CLUSTER_RESOURCES}\\{resource}", folded) for resource in resources)
+
+
+def _may_own(mind: Mind, key: str, name: str) -> bool:
+    def text(key: str, value: str) -> str:
+        return str(mind.ask("RegGetValue", key=key, value=value)["value"] or "").casefold()
+
+    kind = text(key, "Type")
+    service, instance = text(f"{key}\\Parameters", "ServiceName"), text(f"{key}\\Parameters", "InstanceName")
+    if name in (service, RESOURCE_SERVICES.get(kind)) or (instance and name.endswith(f"${instance}")):
+        return True
+    if instance == "mssqlserver" and name in DEFAULT_INSTANCE:
+        return True
+    plain = {each.casefold() for each in PLAIN_RESOURCES}
+    return not (service or instance or kind in plain or kind in RESOURCE_SERVICES)
 
 
 def read_service(mind: Mind) -> None:
@@ -229,6 +257,28 @@ def set_service(mind: Mind) -> None:
     mind.answer["stage"] = "done"
 
 
+def _hindrance(mind: Mind, name: str, above: tuple[str, ...] = ()) -> int:
+    """The code with which a stopped service would not start again; ``hindered`` of the place names it."""
+    place = mind.answer["place"]
+    place["hindered"] = name
+    config = mind.ask("QueryServiceConfigW", name=name)
+    if config["code"]:
+        return int(config["code"])
+    if config["start_type"] == 4:
+        return calls.START_DISABLED
+    for need in config["depends_on"]:
+        if need.startswith("+") or need in above:
+            continue
+        status = mind.ask("QueryServiceStatusEx", name=need)
+        if status["code"] == calls.NO_SUCH_SERVICE:
+            place["hindered"] = need
+            return calls.DEPENDENCY_MISSING
+        if status["state"] == calls.SERVICE_STOPPED and _hindrance(mind, need, (*above, name)):
+            return calls.DEPENDENCY_FAILED
+    place["hindered"] = ""
+    return 0
+
+
 def restart_service(mind: Mind) -> None:
     """Stops dependents and service, then starts what it stopped, whatever the clock says by then."""
     _check_service(mind)
@@ -237,41 +287,103 @@ def restart_service(mind: Mind) -> None:
         mind.stop("cluster_resource")
     if place["state"] != "running":
         mind.stop("not_running")
-    if place["dependents"] and not mind.params["dependents"]:
+    others = place["dependents"]
+    if others and not mind.params["dependents"]:
         mind.stop("dependents_running", calls.DEPENDENTS_RUNNING)
+    if any(_in_cluster(mind, one) for one in others):
+        mind.stop("cluster_resource")
+    for one in (name, *others):
+        code = _hindrance(mind, one)
+        if code:
+            reasons = {1058: "start_disabled", 1068: "dependency_missing", 1075: "dependency_missing"}
+            mind.stop(reasons.get(code, ""), code)
     mind.enter_write("restart")
-    stopped: list[str] = []
-    reason, fails = "", 0
-    for one in [*place["dependents"], name]:
-        if not mind.in_time():  # no way back but to start again what was stopped
-            reason = "ttl"
-            break
-        fails = int(mind.ask("ControlService", name=one, control=calls.SERVICE_CONTROL_STOP)["code"])
+    _restart(mind, Restart(mind), [*others, name])
+
+
+def _restart(mind: Mind, restart: Restart, names: list[str]) -> None:
+    main, fails = names[-1], 0
+    for one in names:
+        fails = restart.stop(one)
         if fails:
             break
-        stopped.insert(0, one)
-    failed = _start(mind, stopped, name)
-    fails = fails or failed
-    _read_service(mind)
-    mind.answer["stage"], mind.answer["write_code"] = "write", fails
-    if failed:
-        mind.answer["stage"] = "verify"
-        mind.stop("did_not_start", fails)
-    if reason or fails:
-        mind.stop(reason, fails)
-    mind.answer["stage"] = "done"
-
-
-def _start(mind: Mind, stopped: list[str], main: str) -> int:
-    """Starts what was stopped, last stopped first: the first code that is not 0.
-
-    When the main service's logon was refused nothing more is started: each dependent would try that logon again.
-    """
+    ready = [one for one in restart.stopped if one == main or restart.state(one) != calls.SERVICE_STOPPING]
+    slow = [one for one in restart.stopped if one not in ready]
     first = 0
-    for one in stopped:
-        code = int(mind.ask("StartServiceW", name=one)["code"])
-        code = 0 if code == ALREADY_RUNS else code
+    for one in (*ready, *slow):
+        code = restart.start(one)
         first = first or code
-        if one == main and code == calls.SERVICE_LOGON_FAILED:
-            break
-    return first
+        if one == main and code in LOGON_FAILURES:
+            break  # each dependent would try that logon again
+    down = [one for one in restart.stopped if restart.state(one) != calls.SERVICE_RUNNING]
+    stopping = restart.state(main) == calls.SERVICE_STOPPING
+    _read_service(mind)
+    mind.answer["place"]["down"], mind.answer["stage"] = down, "write"
+    if not down:
+        mind.answer["write_code"] = 0 if main in restart.started else fails
+        if fails and main not in restart.started:
+            mind.stop("", fails)
+        mind.answer["stage"] = "done"
+        return
+    first = first or calls.NO_ANSWER_IN_TIME
+    mind.answer["write_code"], mind.answer["stage"] = first, "verify"
+    if main not in down:
+        mind.stop("dependents_down", first)
+    mind.stop("still_stopping" if stopping else "did_not_start", first)
+
+
+class Restart:
+    """One restart under way: what it stopped, last first, and what it started, within its two limits."""
+
+    def __init__(self, mind: Mind) -> None:
+        self.mind = mind
+        self.stopped: list[str] = []
+        self.started: list[str] = []
+        self.stop_until = self.uptime() + 1000 * int(mind.params["stop_s"])
+        self.start_until = self.uptime() + 1000 * int(mind.params["answer_s"])
+
+    def uptime(self) -> int:
+        return int(self.mind.ask("GetTickCount64")["milliseconds"])
+
+    def state(self, name: str) -> int:
+        return int(self.mind.ask("QueryServiceStatusEx", name=name)["state"] or 0)
+
+    def wait(self, status: dict[str, Any]) -> None:
+        self.mind.ask("Sleep", milliseconds=max(1000, min(10_000, status["wait_hint"] // 10)))
+
+    def stop(self, name: str) -> int:
+        """0 once it is stopped. It counts as stopped by us from the moment the stop was accepted, or may have been."""
+        code = int(self.mind.ask("ControlService", name=name, control=calls.SERVICE_CONTROL_STOP)["code"])
+        if code not in (0, calls.NOT_STARTED, calls.NO_ANSWER_IN_TIME):
+            return code
+        self.stopped.insert(0, name)
+        answered = self.uptime() + 60_000
+        while True:
+            status = self.mind.ask("QueryServiceStatusEx", name=name)
+            if status["code"] or status["state"] == calls.SERVICE_STOPPED:
+                return int(status["code"])
+            deaf = code == calls.NO_ANSWER_IN_TIME and status["state"] == calls.SERVICE_RUNNING
+            if self.uptime() >= (min(answered, self.stop_until) if deaf else self.stop_until):
+                return calls.NO_ANSWER_IN_TIME
+            self.wait(status)
+
+    def start(self, name: str) -> int:
+        """0 when it runs. One that still stops is waited for; one that is stopped is started once at least."""
+        started = False
+        while True:
+            status = self.mind.ask("QueryServiceStatusEx", name=name)
+            if status["code"] or status["state"] == calls.SERVICE_RUNNING:
+                return int(status["code"])
+            if status["state"] == calls.SERVICE_STOPPED:
+                if started:
+                    return int(status["exit_code"]) or calls.NO_ANSWER_IN_TIME
+                code = int(self.mind.ask("StartServiceW", name=name)["code"])
+                if code not in (0, calls.ALREADY_RUNS):
+                    return code
+                if not code:
+                    started = True
+                    self.started.append(name)
+                    continue
+            if self.uptime() >= self.start_until:
+                return calls.NO_ANSWER_IN_TIME
+            self.wait(status)

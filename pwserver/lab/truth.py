@@ -84,6 +84,7 @@ def state(net: Network) -> dict[str, Any]:
 
 def _machine(net: Network, machine: Machine) -> dict[str, Any]:
     policy, now = machine.sam.policy, net.now()
+    services.bring_up_to_date(net, machine)
     return {
         "name": machine.name,
         "role": "domain controller" if machine.is_dc else "agent" if machine.name == defaults.AGENT else "",
@@ -298,7 +299,7 @@ def start_service(net: Network, machine: str, name: str) -> dict[str, Any]:
     """Restarts or starts a service as a reboot of the machine would; Windows' code, 1069 when its copy is stale."""
     with net.changing(mark=False):
         service, owner = _service(net, machine, name), _known(net, machine)
-        if service.state == calls.SERVICE_RUNNING:
+        if service.state != calls.SERVICE_STOPPED:
             service.state, service.pid = calls.SERVICE_STOPPED, 0
             net.changed()
         code = services.start(net, owner, service)

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from pwserver.connectors.base import Answer, Means
 from pwserver.core.states import LinkState
+from pwserver.core.timing import Timing
 
 
 class RunKind(StrEnum):
@@ -31,6 +32,12 @@ class Step(StrEnum):
 
 WRITES = frozenset({Step.CHANGE, Step.RESET, Step.SET})
 """Steps after which a target may hold the version that was sent."""
+
+
+def call_limit(step: Step, timing: Timing) -> float:
+    """Our own limit of the one call of a step, in seconds. A service may need minutes to stop."""
+    return timing.restart if step == Step.RESTART else timing.call
+
 
 COUNTING = frozenset({Means.LOGGED_ON, Means.READ_BACK, Means.UNCHANGED})
 """Grades that make an account green."""
@@ -91,6 +98,8 @@ class Link:
     ticked; the rest of its chain is only carried along."""
     in_domain: bool = False
     """An account of a domain, which takes the password before for an hour after a change."""
+    down: tuple[str, ...] | None = None
+    """What our last restart left down, and was not seen up since: the services besides this one. None: nothing."""
 
     @property
     def base(self) -> str | None:

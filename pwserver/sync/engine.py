@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pwserver.connectors.base import Answer, Outcome
-from pwserver.core.states import LinkState
+from pwserver.core.states import PERSON, LinkState
 from pwserver.core.timing import Timing
 from pwserver.sync import settle
 from pwserver.sync.attempts import SETTLING, GateClosed
@@ -171,23 +171,26 @@ class Walk(Probes):
         self._try(link, Step.SET, "write")
 
     def _restarts(self) -> None:
-        """The second phase: one at a time, in order; stop at the first that does not come up, or whose restart a worker
-        did not live to see the end of: no service is restarted twice by one run (rules 10 and 21)."""
+        """The second phase: one at a time, in order; stop at the first that failed, or whose restart a worker did not
+        live to see the end of: no service is restarted twice by one run (rules 10 and 21). One that may not be
+        restarted keeps nobody from being."""
         for link in self.plan.dependents:
             link = self.plan.link(link.id)
             if not (link.restarts and link.restart_pending and link.has(self.plan.version) and link.id in self.known):
                 continue
+            if link.state == LinkState.DOWN and not link.restarted:
+                continue  # a stopped service is never started
             if link.restarted:
+                if link.reason in settle.NOT_RESTARTED:
+                    continue
                 return
             self._gate()
 
             def after(attempt: Attempt, outcome: Outcome, now: datetime, link: Link = link) -> After:
-                if outcome.answer == Answer.APPLIED:
-                    return After(LinkState.IN_SYNC, holds=link.holds, restart_pending=False)
-                return After(LinkState.UPDATED, outcome.reason, holds=link.holds, restart_pending=True)
+                return settle.after_restart(link, outcome)
 
             outcome = self._attempt(link, Step.RESTART, after, "restart")
-            if outcome is None or outcome.answer != Answer.APPLIED:
+            if outcome is None or not (outcome.answer == Answer.APPLIED or outcome.reason in settle.NOT_RESTARTED):
                 return
 
     def _try(self, link: Link, step: Step, method: Method, old: str | None = None) -> None:
@@ -265,5 +268,5 @@ class Walk(Probes):
             return self.plan.stopped
         wanted = self.plan.version or self.plan.current
         left = [link for link in self.plan.links if link.state != LinkState.MANAGED and not link.has(wanted)]
-        failed = [link for link in self.plan.links if link.state in (LinkState.REFUSED, LinkState.BLOCKED)]
+        failed = [link for link in self.plan.links if link.state in PERSON]
         return "left" if left or failed else "done"

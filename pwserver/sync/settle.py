@@ -26,6 +26,13 @@ WOULD_LOCK = "would_lock"
 CLOCK_SKEW = "clock_skew"
 """Kerberos looked at no password, since the clocks are too far apart: asked again once they may have been set."""
 GIVEN_UP = "given_up"
+LEFT_DOWN = frozenset({"did_not_start", "still_stopping", "dependents_down"})
+"""Ends of a restart with something stopped by us and not up."""
+NOT_RESTARTED = frozenset(
+    {"cluster_resource", "not_running", "dependents_running", "start_disabled", "dependency_missing"}
+)
+"""Why a service may not be restarted: nothing was stopped."""
+STOPPED = "stopped"
 
 
 def proof_from(link: Link, version: str, evidence: Evidence, now: datetime) -> Proof:
@@ -57,6 +64,10 @@ def after_write(link: Link, version: str, outcome: Outcome, now: datetime, timin
         green = proof.means in COUNTING if link.is_account else True
         state = LinkState.IN_SYNC if green else LinkState.WAITING
         pending = evidence.restart_pending
+        if evidence.state == STOPPED and (link.state == LinkState.DOWN or link.down is not None):
+            return After(
+                LinkState.DOWN, _why_down(link), holds=version, proof=proof, written=True, restart_pending=True
+            )
         return After(
             LinkState.UPDATED if pending else state,
             "" if green else "written_only",
@@ -74,6 +85,28 @@ def after_write(link: Link, version: str, outcome: Outcome, now: datetime, timin
             next_try_at=later_of(now, timing),
         )
     return _not_written(link, outcome, now, timing)
+
+
+def after_restart(link: Link, outcome: Outcome) -> After:
+    """After a restart. What was stopped and is not up again is the link's state, whatever else is right."""
+    if outcome.answer == Answer.APPLIED:
+        return After(LinkState.IN_SYNC, holds=link.holds, restart_pending=False)
+    state = LinkState.DOWN if outcome.reason in LEFT_DOWN else LinkState.UPDATED
+    return After(state, outcome.reason, holds=link.holds, restart_pending=True)
+
+
+def _why_down(link: Link) -> str:
+    return link.reason if link.state == LinkState.DOWN else "stopped_since"
+
+
+def _is_down(link: Link, evidence: Evidence) -> bool:
+    """Whether a service that ran when it was written is not up now, or others that were stopped with it are not."""
+    if evidence.state == STOPPED:
+        return link.restart_pending
+    if link.down is None:
+        return False
+    running = {name.casefold() for name in evidence.running}
+    return evidence.state == "pending" or not {name.casefold() for name in link.down} <= running
 
 
 def later_of(now: datetime, timing: Timing) -> datetime:
@@ -208,9 +241,13 @@ def after_place_test(link: Link, account: Link, version: str, outcome: Outcome, 
     """After reading a place: identity and right are as they must be (else the connector refused), so it is green when
     we wrote this version under these settings, or it started since the account's password was last set (that of a
     domain account: 65 minutes later)."""
+    if link.state == LinkState.DOWN and outcome.answer in (Answer.UNREACHABLE, Answer.UNKNOWN):
+        return After(LinkState.DOWN, link.reason)  # nothing was read: it is as down as it was
     if outcome.answer != Answer.APPLIED or not outcome.evidence:
         return after_test(link, version, outcome, now, timing)
     evidence = outcome.evidence
+    if _is_down(link, evidence):
+        return After(LinkState.DOWN, _why_down(link), holds=link.holds)
     written = link.written_rev == link.settings_rev and link.holds == version
     settled = GRACE if account.in_domain else timedelta(0)
     started = bool(
@@ -225,6 +262,11 @@ def after_place_test(link: Link, account: Link, version: str, outcome: Outcome, 
         return After(LinkState.WAITING, "not_yet_written", forget_proof=True)
     means = Means.STARTED if started else Means.WRITTEN
     proof = Proof(version, link.settings_rev, means, evidence.host, None, now, None)
+    if link.state == LinkState.DOWN or link.down is not None:  # it was stopped after the write, and runs
+        return After(LinkState.IN_SYNC, holds=version, proof=proof, restart_pending=False)
     pending = False if started else None
-    state = LinkState.UPDATED if link.restart_pending and not started else LinkState.IN_SYNC
-    return After(state, holds=version, proof=proof, restart_pending=pending)
+    if link.restart_pending and not started:
+        # why it was not restarted goes on being said
+        reason = link.reason if link.state == LinkState.UPDATED else ""
+        return After(LinkState.UPDATED, reason, holds=version, proof=proof, restart_pending=pending)
+    return After(LinkState.IN_SYNC, holds=version, proof=proof, restart_pending=pending)

@@ -12,9 +12,10 @@ from pwserver import queueing
 from pwserver.cli import sync as cli_sync
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
+from pwserver.lab.model.network import SYSTEM
 from pwserver.models import Event, SyncLink, SyncRun
 from pwserver.services import entries, sync, users, vaults
-from tests.cli.conftest import BACKUP, LAB_ADMINISTRATOR, SWITCH, Console, LabHere
+from tests.cli.conftest import BACKUP, DOMAIN, LAB_ADMINISTRATOR, SWITCH, Console, LabHere
 
 pytestmark = pytest.mark.enable_socket
 
@@ -52,6 +53,47 @@ def test_status_is_well_only_when_in_sync(console: Console, lab: LabHere) -> Non
     assert shown.exit_code == 0
     assert "Lab Administrator: In Sync" in shown.stdout
     assert "logged on" in shown.stdout
+
+
+def test_a_service_that_we_stopped_and_that_did_not_start_fails_the_change(console: Console, lab: LabHere) -> None:
+    console.in_sync(DOMAIN)
+    offsited = lab.network.machine("SRV-01").service("offsited")
+    assert offsited is not None
+    links = console.json("sync", "status", DOMAIN)[1]["links"]
+    number = next(str(link["number"]) for link in links if link["name"] == "offsited")
+    assert console("sync", "edit", DOMAIN, number, "restart=service").exit_code == 0
+    console.in_sync(DOMAIN)
+    offsited.start_fails = 1067
+    result = console("sync", "change", DOMAIN, "--generate", "--wait", "20")
+    assert result.exit_code == 1, result.output
+    code, told = console.json("sync", "status", DOMAIN)
+    link = next(link for link in told["links"] if link["name"] == "offsited")
+    assert (code, told["status"], told["detail"]) == (1, "out_of_sync", "2 of 3, SRV-01 stopped, not up")
+    assert (link["state"], link["code"]) == ("down", "1067")
+    assert link["why"] == "We stopped offsited on SRV-01 and it did not start."
+    shown = console("sync", "status", DOMAIN).stdout
+    assert "We stopped offsited on SRV-01 and it did not start." in shown
+    offsited.start_fails = 0
+    assert lab.network.call("SRV-01", SYSTEM, "StartServiceW", {"name": "offsited"})["code"] == 0
+    assert console("sync", "retest", DOMAIN, "--wait", "20").exit_code == 0
+
+
+def test_a_disabled_service_is_not_stopped_and_the_link_says_so(console: Console, lab: LabHere) -> None:
+    console.in_sync(DOMAIN)
+    offsited = lab.network.machine("SRV-01").service("offsited")
+    assert offsited is not None
+    links = console.json("sync", "status", DOMAIN)[1]["links"]
+    number = next(str(link["number"]) for link in links if link["name"] == "offsited")
+    assert console("sync", "edit", DOMAIN, number, "restart=service").exit_code == 0
+    console.in_sync(DOMAIN)
+    offsited.start_type = 4
+    console("sync", "change", DOMAIN, "--generate", "--wait", "20")
+    link = next(link for link in console.json("sync", "status", DOMAIN)[1]["links"] if link["name"] == "offsited")
+    assert (offsited.state, offsited.starts) == (4, 1)
+    assert (link["state"], link["reason"], link["told"]) == (
+        "updated", "start_disabled", "The start type of offsited is Disabled.",
+    )  # fmt: skip
+    assert "was not restarted" in link["why"]
 
 
 def test_all_passwords_in_one_table(console: Console, lab: LabHere) -> None:

@@ -282,6 +282,8 @@ STOPPED = {
     "login_unclear": Blocked, "guarded": Blocked, "never_changed": Blocked, "no_reset_right": Blocked,
     "change_denied": Refused, "grace_hour": Refused, "helper_not_compiled": Blocked, "hop_unclear": Blocked,
     "hop_no_controller": Unreachable,
+    "start_disabled": Refused, "dependency_missing": Refused,
+    "still_stopping": Refused, "dependents_down": Refused,
 }  # fmt: skip
 
 
@@ -290,7 +292,7 @@ def test_every_stop_of_the_contract_has_a_meaning():
     assert all(row.reason in REASONS for row in codes.STOPS.values())
 
 
-@pytest.mark.parametrize("reason", sorted(STOPPED.keys() - {"hop_broken", "did_not_start"}))
+@pytest.mark.parametrize("reason", sorted(STOPPED.keys() - {"hop_broken"} - codes.LEFT_DOWN))
 def test_a_stop_before_the_write_wrote_nothing(reason):
     stage = "hop" if reason.startswith("hop") else "facts"
     error = said(answer("change", stage, 0, reason))
@@ -300,7 +302,7 @@ def test_a_stop_before_the_write_wrote_nothing(reason):
     assert error.spent == (frozenset({Key.LINKED}) if ours else frozenset())
 
 
-@pytest.mark.parametrize("reason", sorted(STOPPED.keys() - {"hop_broken", "did_not_start"}))
+@pytest.mark.parametrize("reason", sorted(STOPPED.keys() - {"hop_broken"} - codes.LEFT_DOWN))
 def test_a_stop_after_the_write_is_unknown(reason):
     assert type(said(answer("change", "verify", 0, reason))) is Unknown
 
@@ -321,6 +323,21 @@ def test_a_locked_account_says_when_it_may_be_safe():
 def test_a_service_that_did_not_come_up_is_said_with_its_code():
     error = check(answer("restart_service", "verify", 1069, "did_not_start"), Refused, "did_not_start", wrote=True)
     assert error.code == "1069"
+
+
+def test_what_a_restart_left_down_is_known_and_named():
+    left = PLACE.model_copy(update={"name": "webd", "down": ("webd", "webcache")})
+    for reason in sorted(codes.LEFT_DOWN):
+        error = check(answer("restart_service", "verify", 1053, reason, place=left), Refused, reason, wrote=True)
+        assert (error.text, error.evidence.down) == ("Stopped with it and not up: webcache.", ("webd", "webcache"))
+
+
+def test_what_is_not_restarted_says_which_service_stands_against_it():
+    place = PLACE.model_copy(update={"name": "webd", "hindered": "webcache"})
+    error = check(answer("restart_service", "facts", 1058, "start_disabled", place=place), Refused, "start_disabled")
+    assert (error.text, error.wrote) == ("The start type of webcache is Disabled.", False)
+    error = said(answer("restart_service", "facts", 1075, "dependency_missing", place=place))
+    assert (error.reason, error.text) == ("dependency_missing", "It needs webcache.")
 
 
 def test_what_the_machine_told_stands_beside_our_words():

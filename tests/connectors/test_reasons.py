@@ -13,7 +13,7 @@ from pwserver.connectors import codes
 from pwserver.core import reasons
 from pwserver.core.reasons import REASONS, reason
 
-FIELDS = {"machine", "account", "login", "time"}
+FIELDS = {"machine", "account", "name", "login", "time"}
 RAISED = {"Refused", "Blocked", "Unreachable", "Unknown", "NotNow"}
 ROOT = Path(reasons.__file__).parents[1]
 
@@ -38,7 +38,7 @@ def test_its_words_can_be_filled_in(code):
         fields = {field for _, field, _, _ in string.Formatter().parse(template) if field is not None}
         assert fields <= FIELDS
         assert template.count("{time}") <= 1
-        template.format(machine="LAB-05", account="LAB-05\\bob", login="CORP\\adm", time="14:20")
+        template.format(machine="LAB-05", account="LAB-05\\bob", name="backupd", login="CORP\\adm", time="14:20")
     assert row.step in get_args(reasons.Step)
 
 

@@ -47,7 +47,7 @@ def test_every_operation_of_the_contract_is_answered_over_the_wire(lab: Lab) -> 
         "set_task": TASK | {"value": backup},
         "read_service": SERVICE,
         "set_service": SERVICE | {"value": backup},
-        "restart_service": SERVICE | {"dependents": False},
+        "restart_service": SERVICE | {"dependents": False, "stop_s": 480, "answer_s": 530},
         "read_domain": DOMAIN | {"login_password": linked},
         "verify_domain": DOMAIN | {"min_left": 2, "login_password": linked, "value": in_domain},
         "change_domain": DOMAIN

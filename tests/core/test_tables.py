@@ -31,7 +31,7 @@ def test_green_means_in_sync_and_nothing_else() -> None:
 
 
 def test_what_waits_for_a_person_is_loud() -> None:
-    assert {LinkState.REFUSED, LinkState.BLOCKED} == {state for state, row in LINK.items() if row.loud}
+    assert {LinkState.REFUSED, LinkState.BLOCKED, LinkState.DOWN} == {state for state, row in LINK.items() if row.loud}
 
 
 @pytest.mark.parametrize("timing", [NORMAL, FAST], ids=["normal", "fast"])
@@ -40,6 +40,8 @@ def test_a_script_is_dead_before_anything_else_begins(timing: Timing) -> None:
     assert timing.ttl < timing.call
     assert timing.dead_wait < timing.lease_over_deadline + timing.lease_grace
     assert timing.lease >= timing.call
+    assert timing.ttl + timing.restart_answer < timing.restart
+    assert timing.restart_stop < timing.restart_answer
     assert timing.renudge > timing.tick
     assert timing.override_waiting < timing.override_running
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import select
 
+from pwserver.extensions import db
+from pwserver.models import Incident, SyncLink, new_id
 from pwserver.services import sync
 from pwserver.services.transaction import write
+from pwserver.sync.settle import NOT_RESTARTED
 from tests.disasters.conftest import DEAD, FIRST, OTHER, PRIMARY, Play
+from tests.sync.world import TruePlace
 
 
 @pytest.mark.parametrize("fault", ["policy", "unreachable", "cut_before", "cut_after", "cannot_tell", "bug", "login"])
@@ -132,3 +137,106 @@ def test_restarts_come_after_everything_is_stored_and_stop_at_the_first_that_doe
     methods = [each.method for each in play.sent]
     assert methods == ["change", "change", "write", "write", "restart"]
     assert play.link("LAB-01", place=True).restart_pending
+
+
+def may_restart(play: Play, *names: str) -> None:
+    """The services run, and their links say that they may be restarted."""
+    with write() as session:
+        for row in session.scalars(select(SyncLink).where(SyncLink.kind == "windows_service")):
+            if row.settings["name"] in names:
+                row.settings = dict(row.settings) | {"restart": "service"}
+    play.world.running |= {f"LAB-01\\{name}" for name in names}
+
+
+def add_service(play: Play, name: str) -> SyncLink:
+    """One more service of Default Sync's account, behind the others, as good as the one that is there."""
+    first = play.link("LAB-01", place=True)
+    play.world.places[f"LAB-01\\{name}"] = TruePlace(FIRST, PRIMARY)
+    with write() as session:
+        row = session.get_one(SyncLink, first.id)
+        same = {column.key: getattr(row, column.key) for column in SyncLink.__table__.columns}
+        same |= {"id": new_id(), "position": 9, "settings": dict(row.settings) | {"name": name}}
+        session.add(SyncLink(**same | {"place_key": f"lab-01\\{name}"}))
+    return db.session.scalars(select(SyncLink).where(SyncLink.position == 9)).one()
+
+
+def incident(play: Play) -> Incident | None:
+    return db.session.scalar(
+        select(Incident).where(Incident.closed_at.is_(None)).execution_options(populate_existing=True)
+    )
+
+
+def test_a_service_that_we_stopped_and_that_is_down_is_never_called_in_sync(synced: Play) -> None:
+    play = synced
+    may_restart(play, "imaging")
+    play.world.wont_start.add("LAB-01\\imaging")
+    run = play.change("third")
+    play.work(run)
+    link = play.link("LAB-01", place=True)
+    assert (link.state, link.reason, link.reason_code) == ("down", "did_not_start", "1058")
+    assert (play.status(), play.run(run).result) == ("out_of_sync", "left")
+    opened = incident(play)
+    assert opened is not None
+    assert (opened.kind, opened.mail_due_at) == ("needs_override", opened.opened_at), "a person, at once"
+
+
+def test_a_service_that_is_down_stays_so_whatever_else_is_done_until_it_runs(synced: Play) -> None:
+    play = synced
+    may_restart(play, "imaging")
+    play.world.wont_start.add("LAB-01\\imaging")
+    play.work(play.change("third"))
+
+    def tested() -> str:
+        sync.request_test(play.olivia, play.entry())
+        play.pass_all()
+        return play.link("LAB-01", place=True).state
+
+    assert (tested(), play.status()) == ("down", "out_of_sync")
+    play.world.off.add("LAB-01")
+    assert (tested(), play.status()) == ("down", "out_of_sync"), "a machine that is off does not make it better"
+    play.world.off.clear()
+    play.settle()
+    play.work(play.change("fourth"))
+    link = play.link("LAB-01", place=True)
+    assert (link.state, play.value(link.holds_version_id), play.status()) == ("down", "fourth", "out_of_sync")
+    assert [each.method for each in play.sent].count("restart") == 1, "a stopped service is never started"
+    play.world.wont_start.clear()
+    play.world.stopped.clear()
+    play.world.running.add("LAB-01\\imaging")
+    assert (tested(), play.status()) == ("in_sync", "in_sync")
+    assert incident(play) is None
+
+
+def test_a_service_that_ran_when_it_was_written_and_is_stopped_now_is_not_in_sync(synced: Play) -> None:
+    play = synced
+    play.world.running.add("LAB-01\\imaging")
+    play.work(play.change("third"))
+    assert play.link("LAB-01", place=True).state == "updated"
+    play.world.running.clear()
+    play.world.stopped.add("LAB-01\\imaging")
+    sync.request_test(play.olivia, play.entry())
+    play.pass_all()
+    link = play.link("LAB-01", place=True)
+    assert (link.state, link.reason, play.status()) == ("down", "stopped_since", "out_of_sync")
+
+
+@pytest.mark.parametrize("why", sorted(NOT_RESTARTED))
+def test_a_service_that_may_not_be_restarted_keeps_nobody_from_being(synced: Play, why: str) -> None:
+    play = synced
+    add_service(play, "behind")
+    may_restart(play, "imaging", "behind")
+    play.world.may_not["LAB-01\\imaging"] = why
+    play.work(play.change("third"))
+    assert [each.place for each in play.sent if each.method == "restart"] == ["LAB-01\\imaging", "LAB-01\\behind"]
+    links = {row.settings["name"]: row for row in db.session.scalars(select(SyncLink)) if row.kind == "windows_service"}
+    assert (links["imaging"].state, links["imaging"].reason) == ("updated", why)
+    assert links["behind"].state == "in_sync"
+
+
+def test_no_service_is_stopped_behind_one_that_did_not_come_up(synced: Play) -> None:
+    play = synced
+    add_service(play, "behind")
+    may_restart(play, "imaging", "behind")
+    play.world.wont_start.add("LAB-01\\imaging")
+    play.work(play.change("third"))
+    assert [each.place for each in play.sent if each.method == "restart"] == ["LAB-01\\imaging"]

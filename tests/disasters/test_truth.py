@@ -58,7 +58,7 @@ def spelled_out(facts: ChainFacts) -> str:
         return "agent_disabled"
     counted = [each for each in facts.links if each.state != "managed"]
     for each in counted:
-        if each.state in ("refused", "blocked", "unknown", "skipped") or each.maybe:
+        if each.state in ("down", "refused", "blocked", "unknown", "skipped") or each.maybe:
             return "out_of_sync"
     missing = [each for each in counted if not each.holds_current and not each.never_proved_from_current]
     if not facts.queued and (missing or facts.pending_somewhere):

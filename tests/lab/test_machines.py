@@ -20,6 +20,7 @@ def test_every_declared_call_is_answered_with_exactly_its_results(lab):
         "flags": 0,
         "logon_type": 1,
         "pid": 1,
+        "milliseconds": 1,
         "control": 1,
         "writes": False,
         "definition": {},

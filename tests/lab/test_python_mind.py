@@ -416,7 +416,54 @@ def test_a_restart_brings_everything_up_again(lab):
         ("webd", 4, 2),
         ("webcache", 4, 2),
         ("clusdb", 4, 1),
+        ("ClusSvc", 4, 1),
     ]
+
+
+WEB = {"name": "webd", "account": "SRV-02\\svc-web", "dependents": True}
+
+
+def states(lab):
+    return {one.name: one.state for one in lab.machine("SRV-02").services if one.name in ("webd", "webcache")}
+
+
+def test_a_service_that_takes_minutes_to_stop_is_up_afterwards(lab):
+    lab.machine("SRV-02").service("webd").stop_s = 200
+    assert told(restart(lab, "SRV-02", ttl_ms=15_000, **WEB)) == ("done", "", 0, True)
+    assert states(lab) == {"webd": 4, "webcache": 4}
+    assert sum(lab.slept) == 200
+
+
+def test_a_service_that_stops_after_the_wait_for_it_is_started_all_the_same(lab):
+    lab.machine("SRV-02").service("webd").stop_s = 500
+    assert told(restart(lab, "SRV-02", **WEB)) == ("done", "", 0, True)
+    assert states(lab) == {"webd": 4, "webcache": 4}
+
+
+def test_a_service_that_never_stops_is_said_to_be_still_stopping_within_ten_minutes(lab):
+    lab.machine("SRV-02").service("webd").stop_s = 9_000
+    answer = restart(lab, "SRV-02", **WEB)
+    assert told(answer) == ("verify", "still_stopping", 1053, True)
+    assert answer.place.down == ("webd", "webcache")
+    assert 480 < sum(lab.slept) <= 540
+
+
+def test_what_could_not_start_again_is_not_stopped(lab):
+    server = lab.machine("SRV-02")
+    server.service("webd").start_type = 4
+    answer = restart(lab, "SRV-02", **WEB)
+    assert (told(answer), answer.place.hindered) == (("facts", "start_disabled", 1058, False), "webd")
+    server.service("webd").start_type, server.service("webd").depends_on = 2, ["gone"]
+    answer = restart(lab, "SRV-02", **WEB)
+    assert (told(answer), answer.place.hindered) == (("facts", "dependency_missing", 1075, False), "gone")
+    assert states(lab) == {"webd": 4, "webcache": 4}
+
+
+def test_a_dependent_that_does_not_come_up_again_is_named(lab):
+    cache = lab.machine("SRV-02").service("webcache")
+    cache.start_name, cache.stored = "SRV-02\\svc-web", "stale"
+    answer = restart(lab, "SRV-02", **WEB)
+    assert (told(answer), answer.place.down) == (("verify", "dependents_down", 1069, True), ("webcache",))
 
 
 def test_a_stale_service_that_does_not_come_up_costs_one_wrong_logon_not_one_per_dependent(lab):
@@ -424,6 +471,7 @@ def test_a_stale_service_that_does_not_come_up_costs_one_wrong_logon_not_one_per
     lab.account("svc-web", "SRV-02").store(GOOD, lab.net.now())
     answer = restart(lab, "SRV-02", dependents=True, **web)
     assert (told(answer), answer.write_code) == (("verify", "did_not_start", 1069, True), 1069)
+    assert answer.place.down == ("webd", "webcache")
     assert lab.machine("SRV-02").bad_logons == {"SRV-02\\svc-web": 1}
 
 
@@ -452,7 +500,7 @@ def test_when_a_stop_fails_what_was_stopped_is_started_again(lab, monkeypatch):
     monkeypatch.setattr(lab.net, "call", stubborn)
     answer = restart(lab, "SRV-02", dependents=True, **web)
     assert (told(answer), answer.write_code) == (("write", "", 1053, True), 1053)
-    assert [one.state for one in lab.machine("SRV-02").services] == [4, 4, 4]
+    assert [one.state for one in lab.machine("SRV-02").services] == [4, 4, 4, 4]
 
 
 # a second machine

@@ -4,4 +4,117 @@ from __future__ import annotations
 
 from tests.mutants import SourceMutant
 
-MUTANTS: tuple[SourceMutant, ...] = ()
+SCRIPTS = "pwserver/connectors/scripts/"
+OPERATIONS = "tests/scripts/test_operations.py::"
+ORDER = "tests/disasters/test_order.py::"
+CLI = "tests/cli/test_cli_sync.py::"
+
+MUTANTS: tuple[SourceMutant, ...] = (
+    SourceMutant(
+        "a-slow-stop-ends-with-the-time-to-live",
+        SCRIPTS + "restart_service.ps1",
+        "if ($now -ge $psrvState['stop_until'] -or",
+        "if ($psrvWatch.ElapsedMilliseconds -ge 0 -or",
+        OPERATIONS + "test_a_service_that_takes_minutes_to_stop_or_start_runs_afterwards[slow-stop]",
+    ),
+    SourceMutant(
+        "a-stop-is-remembered-only-when-it-has-ended",
+        SCRIPTS + "restart_service.ps1",
+        "  foreach ($one in $psrvState['stopped']) {\n",
+        "  foreach ($one in @($psrvState['stopped'] | Where-Object { [PsrvService]::State($_)['state'] -eq 1 })) {\n",
+        OPERATIONS + "test_a_service_that_takes_minutes_to_stop_or_start_runs_afterwards[stops-after-the-wait]",
+    ),
+    SourceMutant(
+        "any-state-but-stopped-is-taken-for-running",
+        SCRIPTS + "restart_service.ps1",
+        "    if ($facts['state'] -eq 4) { return 0 }\n",
+        "    if ($facts['state'] -ne 1) { return 0 }\n",
+        OPERATIONS + "test_a_service_that_takes_minutes_to_stop_or_start_runs_afterwards[stops-after-the-wait]",
+    ),
+    SourceMutant(
+        "a-service-that-still-stops-did-not-stop",
+        SCRIPTS + "restart_service.ps1",
+        "  if ($stopping) { Stop-Psrv 'still_stopping' $first }\n",
+        "  if ($stopping) { Stop-Psrv '' 1053 }\n",
+        OPERATIONS + "test_a_service_that_still_stops_is_not_said_to_have_gone_on",
+    ),
+    SourceMutant(
+        "a-service-that-stopped-on-its-own-ends-the-restart",
+        SCRIPTS + "restart_service.ps1",
+        "if ($code -ne 0 -and $code -ne 1062 -and $code -ne 1053) { return $code }",
+        "if ($code -ne 0) { return $code }",
+        OPERATIONS + "test_a_dependent_that_stopped_on_its_own_is_stopped_and_started_again",
+    ),
+    SourceMutant(
+        "dependents-are-started-after-a-refused-logon",
+        SCRIPTS + "restart_service.ps1",
+        "    if ($refused) { continue }\n",
+        "",
+        OPERATIONS + "test_a_stale_service_is_said_and_tried_once",
+    ),
+    SourceMutant(
+        "what-a-restart-left-down-is-not-named",
+        SCRIPTS + "restart_service.ps1",
+        "  $answer['place']['down'] = $down\n",
+        "",
+        OPERATIONS + "test_after_a_refused_logon_the_dependents_are_not_started_but_named",
+    ),
+    SourceMutant(
+        "a-disabled-service-is-stopped",
+        SCRIPTS + "service.ps1",
+        "  if ($facts['start_type'] -eq 4) { return 1058 }\n",
+        "",
+        OPERATIONS + "test_nothing_is_stopped_when_it_may_not_be_restarted_or_could_not_start_again[restart-disabled]",
+    ),
+    SourceMutant(
+        "a-service-that-needs-a-missing-one-is-stopped",
+        SCRIPTS + "service.ps1",
+        "    if ($state['code'] -eq 1060) {\n",
+        "    if ($false) {\n",
+        OPERATIONS + "test_nothing_is_stopped_when_it_may_not_be_restarted_or_could_not_start_again"
+        "[restart-needs-nobody]",
+    ),
+    SourceMutant(
+        "a-cluster-is-known-by-generic-services-only",
+        SCRIPTS + "service.ps1",
+        "    if ($instance -ne '' -and $name.EndsWith(",
+        "    if ($false -and $name.EndsWith(",
+        OPERATIONS + "test_what_a_cluster_may_own_is_not_restarted_whatever_the_type_of_its_resource[sql]",
+    ),
+    SourceMutant(
+        "a-resource-that-is-not-understood-owns-nothing",
+        SCRIPTS + "service.ps1",
+        "    if (-not $understood) { return $true }\n",
+        "",
+        OPERATIONS + "test_what_a_cluster_may_own_is_not_restarted_whatever_the_type_of_its_resource[foreign]",
+    ),
+    SourceMutant(
+        "a-cluster-that-cannot-be-read-owns-nothing",
+        SCRIPTS + "service.ps1",
+        "return [PsrvService]::State('ClusSvc')['state'] -gt 1",
+        "return $false",
+        OPERATIONS + "test_nothing_is_stopped_when_it_may_not_be_restarted_or_could_not_start_again"
+        "[restart-cluster-unreadable]",
+    ),
+    SourceMutant(
+        "a-service-left-down-is-updated",
+        "pwserver/sync/settle.py",
+        "    state = LinkState.DOWN if outcome.reason in LEFT_DOWN else LinkState.UPDATED\n",
+        "    state = LinkState.UPDATED\n",
+        CLI + "test_a_service_that_we_stopped_and_that_did_not_start_fails_the_change",
+    ),
+    SourceMutant(
+        "a-test-does-not-look-whether-the-service-runs",
+        "pwserver/sync/settle.py",
+        "    if evidence.state == STOPPED:\n        return link.restart_pending\n",
+        "",
+        ORDER + "test_a_service_that_ran_when_it_was_written_and_is_stopped_now_is_not_in_sync",
+    ),
+    SourceMutant(
+        "a-service-that-may-not-be-restarted-ends-the-restarts",
+        "pwserver/sync/engine.py",
+        "if outcome is None or not (outcome.answer == Answer.APPLIED or outcome.reason in settle.NOT_RESTARTED):",
+        "if outcome is None or outcome.answer != Answer.APPLIED:",
+        ORDER + "test_a_service_that_may_not_be_restarted_keeps_nobody_from_being",
+    ),
+)

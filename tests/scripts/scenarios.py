@@ -11,7 +11,7 @@ from pwserver.connectors import scripts
 from pwserver.connectors.contract import OPERATIONS
 from pwserver.lab import calls, python_mind
 from pwserver.lab.engine_mind import Case
-from pwserver.lab.model.machines import ADMINISTRATORS, Laps
+from pwserver.lab.model.machines import ADMINISTRATORS, Laps, Resource
 from tests.lab.conftest import LOGIN, Lab
 from tests.scripts.pairs import Pair
 
@@ -51,6 +51,7 @@ class Scenario:
         if self.prepare:
             self.prepare(lab)
         given = {"min_left": 2, "reset_allowed": False, "unlock": False, "account_sid": "", "dependents": False}
+        given |= {"stop_s": 480, "answer_s": 530}
         given |= {"domain_sid": "", "own_stamp": "", "user": "Administrator"} | self.params
         built_in = lab.machine(self.machine).sam.by_rid(500)
         old = built_in.password if built_in and self.op in ("verify", "change") else ""
@@ -267,6 +268,7 @@ def places() -> list[Scenario]:
     stale = service("webd", "SRV-02", stored="stale")
     web = {"name": "webd", "account": "SRV-02\\svc-web", "dependents": True}
     made.append(Scenario("restart-stale-dependents", "restart_service", "SRV-02", web, prepare=stale))
+    made += restarts()
     for op, params in (("set_task", TASK), ("set_service", SERVICE)):
         made += [
             Scenario(f"{op}-blank", op, "SRV-01", params, {"value": ""}),
@@ -280,6 +282,103 @@ def places() -> list[Scenario]:
                     prepare=account("SRV-01", "svc-backup", password=value),
                 )
             )  # fmt: skip
+    return made
+
+
+def stops_on_its_own(lab: Lab) -> None:
+    """Two dependents; the second stops as soon as the first one does."""
+    services = lab.machine("SRV-02").services
+    cache = next(one for one in services if one.name == "webcache")
+    services.append(cache.model_copy(update={"name": "weblog", "display": "Web Log", "stops_with": "webcache"}))
+
+
+WEB = {"name": "webd", "account": "SRV-02\\svc-web", "dependents": True}
+
+
+def clustered(*resources: Resource, readable: bool = True) -> Callable[[Lab], None]:
+    """SRV-01 is a node of a cluster with these resources."""
+
+    def prepare(lab: Lab) -> None:
+        machine, other = lab.machine("SRV-01"), lab.machine("SRV-02")
+        machine.services.append(next(one for one in other.services if one.name == "ClusSvc").model_copy())
+        machine.resources, machine.cluster_unreadable = list(resources), not readable
+
+    return prepare
+
+
+def named(name: str) -> Callable[[Lab], None]:
+    def prepare(lab: Lab) -> None:
+        next(one for one in lab.machine("SRV-01").services if one.name == "backupd").name = name
+
+    return prepare
+
+
+def sql(instance: str, kind: str = "SQL Server") -> Resource:
+    return Resource(type=kind, parameters={"InstanceName": instance, "VirtualServerName": "SQLCL1"})
+
+
+RESOURCES = {
+    "sql": ("MSSQL$PAYROLL", sql("PAYROLL"), True),
+    "sql-agent": ("SQLAgent$PAYROLL", sql("PAYROLL", "SQL Server Agent"), True),
+    "sql-default": ("MSSQLSERVER", sql("MSSQLSERVER"), True),
+    "sql-default-agent": ("SQLSERVERAGENT", sql("MSSQLSERVER"), True),
+    "sql-beside": ("backupd", sql("PAYROLL"), False),
+    "generic": ("backupd", Resource(type="Generic Service", parameters={"ServiceName": "BACKUPD"}), True),
+    "generic-beside": ("backupd", Resource(type="Generic Service", parameters={"ServiceName": "other"}), False),
+    "file-server": ("LanmanServer", Resource(type="File Server"), True),
+    "disk": ("backupd", Resource(type="Physical Disk", parameters={"DiskSignature": "1"}), False),
+    "foreign": ("backupd", Resource(type="Contoso Replication", parameters={"Engine": "x"}), True),
+}
+"""By scenario: the service's name, a resource of its machine, and whether the cluster may own the service."""
+
+
+def restarts() -> list[Scenario]:
+    """Stops that take minutes, starts that end badly, and what is never stopped."""
+
+    def of(title: str, *prepare: Callable[[Lab], object]) -> Scenario:
+        return Scenario(f"restart-{title}", "restart_service", "SRV-02", WEB, prepare=both(*prepare))
+
+    def at_srv01(title: str, *prepare: Callable[[Lab], object], name: str = "backupd") -> Scenario:
+        params = SERVICE | {"name": name}
+        return Scenario(f"restart-{title}", "restart_service", "SRV-01", params, prepare=both(*prepare))
+
+    made = [
+        of("slow-stop", service("webd", "SRV-02", stop_s=200)),
+        of("slow-dependent", service("webcache", "SRV-02", stop_s=200)),
+        of("stops-after-the-wait", service("webd", "SRV-02", stop_s=500)),
+        of("never-stops", service("webd", "SRV-02", stop_s=9_000)),
+        of("dependent-never-stops", service("webcache", "SRV-02", stop_s=9_000)),
+        of("slow-start", service("webd", "SRV-02", start_s=100)),
+        of("never-starts", service("webd", "SRV-02", start_s=9_000)),
+        of("disabled", service("webd", "SRV-02", start_type=4)),
+        of("dependent-disabled", service("webcache", "SRV-02", start_type=4)),
+        of("dependent-stale", service("webcache", "SRV-02", start_name="SRV-02\\svc-web", stored="stale")),
+        of("dependent-stops-on-its-own", stops_on_its_own),
+        of("dependent-clustered", service("webcache", "SRV-02", cluster=True)),
+        of("needs-nobody", service("webd", "SRV-02", depends_on=["gone"])),
+        of(
+            "needs-a-group", service("webd", "SRV-02", depends_on=["+TDI"]), service("clusdb", "SRV-02", group="TDI")
+        ),
+        of("needs-what-runs", service("webd", "SRV-02", depends_on=["clusdb"])),
+        of(
+            "needs-what-is-disabled",
+            service("webd", "SRV-02", depends_on=["clusdb"]),
+            service("clusdb", "SRV-02", state=1, pid=0, start_type=4),
+        ),
+        of(
+            "needs-what-needs-nobody",
+            service("webd", "SRV-02", depends_on=["clusdb"]),
+            service("clusdb", "SRV-02", state=1, pid=0, depends_on=["gone"]),
+        ),
+        of(
+            "needs-what-is-stopped",
+            service("webd", "SRV-02", depends_on=["clusdb"]),
+            service("clusdb", "SRV-02", state=1, pid=0, start_type=3),
+        ),
+        at_srv01("cluster-unreadable", clustered(readable=False)),
+    ]
+    for name, (called, resource, _) in RESOURCES.items():
+        made.append(at_srv01(f"cluster-{name}", named(called), clustered(resource), name=called))
     return made
 
 

@@ -11,7 +11,7 @@ from pwserver.lab import calls
 from pwserver.lab.model.network import SYSTEM
 from tests.lab.conftest import Lab
 from tests.scripts.pairs import DESIGN, pairs
-from tests.scripts.scenarios import HOSTILE, accounts, domains, hops, of_pair, places
+from tests.scripts.scenarios import HOSTILE, RESOURCES, accounts, domains, hops, of_pair, places
 
 pytestmark = [
     pytest.mark.engine,
@@ -136,11 +136,72 @@ def test_a_stale_service_is_said_and_tried_once(runs):
     assert sum(run.lab.machine("SRV-02").bad_logons.values()) == 1
 
 
-def test_nothing_is_stopped_when_it_may_not_be_restarted(runs):
-    for name in ("restart_service-cluster", "restart_service-stopped", "restart_service-dependents"):
-        answer = read(runs[name])
-        assert answer.wrote is False
-        assert answer.reason in ("cluster_resource", "not_running", "dependents_running")
+NEVER_STOPPED = {
+    "restart_service-cluster": ("cluster_resource", 0, ""),
+    "restart_service-stopped": ("not_running", 0, ""),
+    "restart_service-dependents": ("dependents_running", 1051, ""),
+    "restart-dependent-clustered": ("cluster_resource", 0, ""),
+    "restart-cluster-unreadable": ("cluster_resource", 0, ""),
+    "restart-disabled": ("start_disabled", 1058, "webd"),
+    "restart-dependent-disabled": ("start_disabled", 1058, "webcache"),
+    "restart-needs-nobody": ("dependency_missing", 1075, "gone"),
+    "restart-needs-what-is-disabled": ("dependency_missing", 1068, "clusdb"),
+    "restart-needs-what-needs-nobody": ("dependency_missing", 1068, "gone"),
+}
+
+
+@pytest.mark.parametrize("name", NEVER_STOPPED)
+def test_nothing_is_stopped_when_it_may_not_be_restarted_or_could_not_start_again(runs, name):
+    answer = read(runs[name])
+    assert (answer.reason, answer.code, answer.place.hindered) == NEVER_STOPPED[name]
+    assert answer.wrote is False
+    assert all(one.starts <= 1 for machine in ("SRV-01", "SRV-02") for one in runs[name].lab.machine(machine).services)
+
+
+@pytest.mark.parametrize("name", RESOURCES)
+def test_what_a_cluster_may_own_is_not_restarted_whatever_the_type_of_its_resource(runs, name):
+    answer = read(runs[f"restart-cluster-{name}"])
+    assert (answer.place.cluster, answer.reason) == ((True, "cluster_resource") if RESOURCES[name][2] else (False, ""))
+    assert answer.wrote is not RESOURCES[name][2]
+
+
+def webs(run):
+    return {one.name: one.state for one in run.lab.machine("SRV-02").services if one.name.startswith("web")}
+
+
+@pytest.mark.parametrize("name", ["slow-stop", "slow-dependent", "stops-after-the-wait", "slow-start"])
+def test_a_service_that_takes_minutes_to_stop_or_start_runs_afterwards(runs, name):
+    """A stop that was accepted is answered for, whatever the time to live says by then."""
+    run = runs[f"restart-{name}"]
+    answer = read(run)
+    assert (answer.stage, answer.write_code, answer.place.down) == ("done", 0, ())
+    assert webs(run) == {"webd": calls.SERVICE_RUNNING, "webcache": calls.SERVICE_RUNNING}
+    assert run.scenario.ttl_ms < 1000 * sum(run.lab.slept) <= 600_000
+
+
+def test_a_service_that_still_stops_is_not_said_to_have_gone_on(runs):
+    run = runs["restart-never-stops"]
+    answer = read(run)
+    assert (answer.stage, answer.reason, answer.place.down) == ("verify", "still_stopping", ("webd", "webcache"))
+    assert sum(run.lab.slept) <= 540
+
+
+def test_a_dependent_that_does_not_stop_is_named_and_the_service_goes_on(runs):
+    run = runs["restart-dependent-never-stops"]
+    answer = read(run)
+    assert (answer.reason, answer.place.down) == ("dependents_down", ("webcache",))
+    assert webs(run)["webd"] == calls.SERVICE_RUNNING
+
+
+def test_a_dependent_that_stopped_on_its_own_is_stopped_and_started_again(runs):
+    run = runs["restart-dependent-stops-on-its-own"]
+    assert (read(run).stage, read(run).code) == ("done", 0)
+    assert set(webs(run).values()) == {calls.SERVICE_RUNNING}
+
+
+def test_after_a_refused_logon_the_dependents_are_not_started_but_named(runs):
+    answer = read(runs["restart-stale-dependents"])
+    assert answer.place.down == ("webd", "webcache")
 
 
 def test_the_time_to_live_ends_it_before_the_write(runs):

@@ -99,6 +99,10 @@ class World:
         """Accounts that tell who they are."""
         self.running: set[str] = set()
         """Services that run, and so go on with the old password until they are restarted."""
+        self.stopped: set[str] = set()
+        self.may_not: dict[str, str] = {}
+        """Services that are not restarted, and the reason."""
+        self.wont_start: set[str] = set()
 
     def advance(self, seconds: float) -> None:
         until = self.now + timedelta(seconds=seconds)
@@ -216,7 +220,7 @@ class ModelConnector:
             raise Unreachable("connection_lost")
         if self.name in self.world.places:
             place = self.world.places[self.name]
-            return Evidence(host=self.place.machine, run_as=place.account, right=True)
+            return Evidence(host=self.place.machine, run_as=place.account, right=True, state=self._state())
         self._meant(call)
         return self._facts()
 
@@ -301,12 +305,26 @@ class ModelConnector:
             raise Unknown("connection_lost")
         return Evidence(
             host=self.place.machine, means=Means.WRITTEN, method="set", run_as=place.account, right=True,
-            restart_pending=self.name in world.running,
+            restart_pending=self.name in world.running, state=self._state(),
         )  # fmt: skip
+
+    def _state(self) -> str:
+        if self.name in self.world.stopped:
+            return "stopped"
+        return "running" if self.name in self.world.running else ""
 
     def restart(self, call: Call) -> Evidence:
         self._enter(call)
-        return Evidence(host=self.place.machine, method="restart")
+        world = self.world
+        if self.name in world.may_not:
+            raise Refused(world.may_not[self.name])
+        if self.name in world.wont_start:
+            world.running.discard(self.name)
+            world.stopped.add(self.name)
+            service = self.name.rpartition("\\")[2]
+            left = Evidence(host=self.place.machine, method="restart", state="stopped", down=(service,))
+            raise Refused("did_not_start", code="1058", wrote=True, evidence=left)
+        return Evidence(host=self.place.machine, method="restart", state="running")
 
 
 class ModelConnect:

@@ -75,7 +75,7 @@ $psrvBegin = {
   $hop = $null
   $psrvRequest['hop'] = $null
   $inner = [Text.Encoding]::UTF8.GetString([Convert]::FromBase64String($psrvInnerText))
-  $options = New-PSSessionOption -OpenTimeout 20000 -OperationTimeout 180000 -MaxConnectionRetryCount 0 -NoMachineProfile
+  $options = New-PSSessionOption -OpenTimeout 20000 -OperationTimeout 660000 -MaxConnectionRetryCount 0 -NoMachineProfile
   $port = 5985
   if ($auth -ceq 'ssl') { $port = 5986 }
   elseif ($auth -cne 'kerberos') { Stop-Psrv 'bad_request' 0 }

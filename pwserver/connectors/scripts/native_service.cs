@@ -34,6 +34,10 @@ public static class PsrvService
     static extern bool GetProcessTimes(IntPtr process, out long created, out long ended, out long kernel, out long user);
     [DllImport("kernel32.dll")]
     static extern bool CloseHandle(IntPtr handle);
+    [DllImport("kernel32.dll", EntryPoint = "Sleep")]
+    static extern void SleepFor(uint milliseconds);
+    [DllImport("kernel32.dll")]
+    static extern ulong GetTickCount64();
 
     [StructLayout(LayoutKind.Sequential)]
     struct Config { public uint Type, Start, Control; public IntPtr Path, Group; public uint Tag; public IntPtr Dependencies, Account, Display; }
@@ -68,7 +72,46 @@ public static class PsrvService
 
     static int Done(bool good) { return good ? 0 : Marshal.GetLastWin32Error(); }
 
-    /// code, account, state (1 stopped .. 4 running .. 7 paused), exit_code, process, dependents (running, in the order to stop)
+    /// The machine's time since its start, in milliseconds: setting the clock does not move it.
+    public static long Uptime() { return (long)GetTickCount64(); }
+
+    /// Waits so many milliseconds by the same time.
+    public static void Wait(long milliseconds) { SleepFor((uint)milliseconds); }
+
+    /// code, state (1 stopped, 2 starting, 3 stopping, 4 running .. 7 paused), exit_code, wait_hint (milliseconds)
+    public static Hashtable State(string name)
+    {
+        var answer = new Hashtable();
+        answer["state"] = 0;
+        answer["code"] = With(name, 0x4, (service, buffer) =>
+        {
+            int needed;
+            if (!QueryServiceStatusEx(service, 0, buffer, Room, out needed)) return Marshal.GetLastWin32Error();
+            var status = (Status)Marshal.PtrToStructure(buffer, typeof(Status));
+            answer["state"] = (int)status.State;
+            answer["exit_code"] = (long)status.ExitCode;
+            answer["wait_hint"] = (long)status.WaitHint;
+            return 0;
+        });
+        return answer;
+    }
+
+    /// The names in a list that ends with an empty one.
+    static string[] Names(IntPtr list)
+    {
+        var names = new ArrayList();
+        while (list != IntPtr.Zero)
+        {
+            string name = Marshal.PtrToStringUni(list);
+            if (name.Length == 0) break;
+            names.Add(name);
+            list = new IntPtr(list.ToInt64() + 2 * (name.Length + 1));
+        }
+        return (string[])names.ToArray(typeof(string));
+    }
+
+    /// code, account, start_type (2 automatic, 3 manual, 4 disabled), needs (what it depends on; a group begins with +),
+    /// state (as State), exit_code, process, dependents (running, in the order to stop)
     public static Hashtable Read(string name)
     {
         var answer = new Hashtable();
@@ -79,6 +122,8 @@ public static class PsrvService
             if (!QueryServiceConfigW(service, buffer, 8192, out needed)) return Marshal.GetLastWin32Error();
             var config = (Config)Marshal.PtrToStructure(buffer, typeof(Config));
             answer["account"] = config.Account == IntPtr.Zero ? "" : Marshal.PtrToStringUni(config.Account);
+            answer["start_type"] = (int)config.Start;
+            answer["needs"] = Names(config.Dependencies);
             if (!QueryServiceStatusEx(service, 0, buffer, Room, out needed)) return Marshal.GetLastWin32Error();
             var status = (Status)Marshal.PtrToStructure(buffer, typeof(Status));
             answer["state"] = (int)status.State;

@@ -55,7 +55,8 @@ function New-PsrvPlace([string]$name, [string]$runAs, [string]$right) {
   $sid = Find-PsrvSid $runAs
   $place = @{ name = $name; run_as = $runAs; run_as_sid = [string]$sid; account_sid = [string](Find-PsrvSid $psrvParams['account'])
     stores_password = $true; right = $null; enabled = $true; state = ''; last_start = $null; last_result = $null
-    managed = (Get-PsrvManager $runAs $sid); cluster = $false; dependents = [string[]]@(); suggestion = '' }
+    managed = (Get-PsrvManager $runAs $sid); cluster = $false; dependents = [string[]]@(); suggestion = ''
+    start_type = $null; hindered = ''; down = [string[]]@() }
   if ($place['managed'] -eq '' -and $sid -ne '') { $place['right'] = Test-PsrvRight $sid $right }
   if ($place['managed'] -ne '') { $place['stores_password'] = $false }
   return $place

@@ -134,6 +134,8 @@ int DsGetDcNameW(wide computer, wide domain, void *guid, wide site, uint32_t fla
     return 0;
 }
 void DsRoleFreeMemory(void *buffer) { (void)buffer; }
+void Sleep(uint32_t milliseconds) { Line l = begin("Sleep"); number(&l, "milliseconds", milliseconds); ask(&l); }
+uint64_t GetTickCount64(void) { Line l = begin("GetTickCount64"); ask(&l); return got_number("milliseconds", 0); }
 int CheckTokenMembership(void *token, uint8_t *sid, int *member) {
     (void)token; (void)sid;
     Line l = begin("CheckTokenMembership"); ask(&l);
@@ -302,7 +304,12 @@ int QueryServiceConfigW(void *service, void *buffer, int size, int *needed) {
     Line l = begin("QueryServiceConfigW"); text(&l, "name", service); ask(&l);
     if (!good()) return 0;
     memset(c, 0, sizeof *c);
+    c->start = got_number("start_type", 0);
     c->account = widen(got("start_name")); c->display = widen(got("display")); *needed = sizeof *c;
+    char *needs = got("depends_on");
+    uint16_t *list = calloc(strlen(needs) + 2, 2), *end = list;
+    for (char *rest = needs, *one; (one = strsep(&rest, "\x1f"));) if (*one) { uint16_t *w = widen(one); while (*w) *end++ = *w++; end++; }
+    c->dependencies = end == list ? 0 : list;
     return 1;
 }
 int QueryServiceStatusEx(void *service, int level, uint32_t *buffer, int size, int *needed) {
@@ -310,7 +317,8 @@ int QueryServiceStatusEx(void *service, int level, uint32_t *buffer, int size, i
     Line l = begin("QueryServiceStatusEx"); text(&l, "name", service); ask(&l);
     if (!good()) return 0;
     memset(buffer, 0, 36);
-    buffer[1] = got_number("state", 1); buffer[3] = got_number("exit_code", 0); buffer[7] = got_number("pid", 0); *needed = 36;
+    buffer[1] = got_number("state", 1); buffer[3] = got_number("exit_code", 0); buffer[7] = got_number("pid", 0);
+    buffer[5] = got_number("check_point", 0); buffer[6] = got_number("wait_hint", 0); *needed = 36;
     return 1;
 }
 int GetServiceKeyNameW(void *manager, wide display, uint16_t *name, int *size) {

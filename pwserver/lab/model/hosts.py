@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pwserver.lab import calls
-from pwserver.lab.model.machines import Machine
+from pwserver.lab.model.machines import Machine, Resource
 
 if TYPE_CHECKING:
     from pwserver.lab.model.network import Caller, Network
@@ -54,6 +54,14 @@ def get_system_time(net: Network, machine: Machine, caller: Caller) -> Result:
     return {"unix": net.now()}
 
 
+def get_tick_count(net: Network, machine: Machine, caller: Caller) -> Result:
+    return {"milliseconds": int(net.now() * 1000)}
+
+
+def sleep(net: Network, machine: Machine, caller: Caller, milliseconds: int) -> Result:
+    return {}  # the wait itself is the network's, which nobody else may wait for
+
+
 def registry(machine: Machine) -> dict[str, Key]:
     """The keys the model holds, with their values."""
     keys: dict[str, Key] = {calls.PROFILE_LIST: {}}
@@ -61,13 +69,25 @@ def registry(machine: Machine) -> dict[str, Key]:
         keys[f"{calls.PROFILE_LIST}\\{machine.real(sid)}"] = {"ProfileImagePath": "C:\\Users\\profile"}
     if machine.laps is not None:
         keys |= {root: dict(settings) for root, settings in machine.laps.roots.items()}
-    clustered = [service for service in machine.services if service.cluster]
-    if clustered:
-        keys[calls.CLUSTER_RESOURCES] = {}
-    for service in clustered:
-        resource = f"{calls.CLUSTER_RESOURCES}\\{service.name}-resource"
-        keys[resource] = {"Type": "Generic Service"}
-        keys[f"{resource}\\Parameters"] = {"ServiceName": service.name}
+    return keys | _cluster(machine)
+
+
+def _cluster(machine: Machine) -> dict[str, Key]:
+    """The cluster's hive, which is there while the cluster service runs. Each resource is a key of its own with its
+    type, and its private properties below: a generic service's are other ones than those of SQL Server."""
+    manager = machine.service("ClusSvc")
+    if manager is None or manager.state != calls.SERVICE_RUNNING or machine.cluster_unreadable:
+        return {}
+    keys: dict[str, Key] = {calls.CLUSTER_RESOURCES: {}}
+    generic = [
+        Resource(type="Generic Service", parameters={"ServiceName": service.name})
+        for service in machine.services
+        if service.cluster
+    ]
+    for number, resource in enumerate([*generic, *machine.resources]):
+        key = f"{calls.CLUSTER_RESOURCES}\\{number:08x}-0000-4000-8000-000000000000"
+        keys[key] = {"Type": resource.type, "Name": f"{resource.type} {number}"}
+        keys[f"{key}\\Parameters"] = dict(resource.parameters)
     return keys
 
 
@@ -111,6 +131,8 @@ HANDLERS: dict[str, Callable[..., Result]] = {
     "CompileType": compile_type,
     "CheckTokenMembership": check_token_membership,
     "GetSystemTimeAsFileTime": get_system_time,
+    "GetTickCount64": get_tick_count,
+    "Sleep": sleep,
     "RegOpenKeyEx": reg_open_key,
     "RegEnumKey": reg_enum_key,
     "RegQueryInfoKey": reg_query_info,

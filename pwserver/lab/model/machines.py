@@ -88,8 +88,26 @@ class Service(State):
     """When the password it last started with was set: tickets newer than that it cannot read."""
     spn: str = ""
     depends_on: list[str] = Field(default_factory=list)
+    group: str = ""
+    """Its load order group, which others may depend on."""
     cluster: bool = False
+    """It is a resource of the machine's cluster, of the type Generic Service."""
     events: list[int] = Field(default_factory=list)
+    stop_s: float = 0
+    start_s: float = 0
+    """Seconds that a stop and a start take; until then the service is stopping or starting."""
+    pending_since: float | None = None
+    start_fails: int = 0
+    """The code with which each start ends, as of a program that is broken."""
+    stops_with: str = ""
+    """A service with which it stops on its own, without being asked."""
+
+
+class Resource(State):
+    """A resource of a cluster, with the private properties of its type."""
+
+    type: str
+    parameters: dict[str, str] = Field(default_factory=dict)
 
 
 class Laps(State):
@@ -137,6 +155,9 @@ class Machine(State):
     profiles: list[str] = Field(default_factory=list)
     tasks: list[Task] = Field(default_factory=list)
     services: list[Service] = Field(default_factory=list)
+    resources: list[Resource] = Field(default_factory=list)
+    """Resources of its cluster besides its services that say so themselves."""
+    cluster_unreadable: bool = False
     laps: Laps | None = None
     located: dict[str, str] = Field(default_factory=dict)
     """What its locator found last: a domain's folded name → the controller."""

@@ -101,7 +101,10 @@ class Network:
             return calls.blank(name) | handler(self, asked, caller, **args)
 
     def _be_slow(self, name: str, args: dict[str, Any]) -> None:
-        """A slow or dead second machine keeps its caller waiting, without holding up the network."""
+        """A wait, or a slow or dead second machine, keeps its caller waiting without holding up the network."""
+        if name == "Sleep":
+            self.sleep(args["milliseconds"] / 1000)
+            return
         target = None
         if name in ("TcpConnect", "NewPSSession"):
             target = self.lookup(str(args["computer"]))

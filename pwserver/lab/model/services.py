@@ -17,18 +17,61 @@ NO_SERVICE: Result = {"code": calls.NO_SUCH_SERVICE}
 WRONG_PASSWORD_EVENT, NO_RIGHT_EVENT, FAILED_EVENT, STATE_EVENT = 7038, 7041, 7000, 7036
 
 
+PENDING = (calls.SERVICE_STARTING, calls.SERVICE_STOPPING)
+WAIT_HINT_MS = 20_000
+
+
+def _find(net: Network, machine: Machine, name: str) -> Service | None:
+    bring_up_to_date(net, machine)
+    return machine.service(name)
+
+
+def bring_up_to_date(net: Network, machine: Machine) -> None:
+    """Ends the starts and stops that have taken their time."""
+    for each in machine.services:
+        _advance(net, machine, each)
+
+
+def _advance(net: Network, machine: Machine, service: Service) -> None:
+    if service.state not in PENDING or service.pending_since is None:
+        return
+    stops = service.state == calls.SERVICE_STOPPING
+    if net.now() < service.pending_since + (service.stop_s if stops else service.start_s):
+        return
+    service.pending_since = None
+    if stops:
+        service.state, service.pid, service.exit_code = calls.SERVICE_STOPPED, 0, 0
+        for each in machine.services:
+            if each.stops_with == service.name and each.state == calls.SERVICE_RUNNING:
+                each.state, each.pid, each.exit_code = calls.SERVICE_STOPPED, 0, 0
+    else:
+        service.state = calls.SERVICE_RUNNING
+    _event(service, STATE_EVENT)
+    net.changed()
+
+
 def query_config(net: Network, machine: Machine, caller: Caller, name: str) -> Result:
-    service = machine.service(name)
+    service = _find(net, machine, name)
     if service is None:
         return NO_SERVICE
-    return {"start_name": service.start_name, "display": service.display, "start_type": service.start_type}
+    return {
+        "start_name": service.start_name,
+        "display": service.display,
+        "start_type": service.start_type,
+        "depends_on": list(service.depends_on),
+    }
 
 
 def query_status(net: Network, machine: Machine, caller: Caller, name: str) -> Result:
-    service = machine.service(name)
+    service = _find(net, machine, name)
     if service is None:
         return NO_SERVICE
-    return {"state": service.state, "pid": service.pid, "exit_code": service.exit_code}
+    found = {"state": service.state, "pid": service.pid, "exit_code": service.exit_code}
+    if service.state not in PENDING or service.pending_since is None:
+        return found | {"check_point": 0, "wait_hint": 0}
+    # A service that works on it counts its check point up before each hint is over.
+    steps = int((net.now() - service.pending_since) * 1000 // (WAIT_HINT_MS / 2))
+    return found | {"check_point": 1 + steps, "wait_hint": WAIT_HINT_MS}
 
 
 def process_times(net: Network, machine: Machine, caller: Caller, pid: int) -> Result:
@@ -60,7 +103,7 @@ def running_dependents(machine: Machine, service: Service) -> list[Service]:
 
 
 def enum_dependents(net: Network, machine: Machine, caller: Caller, name: str) -> Result:
-    service = machine.service(name)
+    service = _find(net, machine, name)
     if service is None:
         return NO_SERVICE | {"names": []}
     return {"names": [one.name for one in running_dependents(machine, service)]}
@@ -72,7 +115,7 @@ def change_config(
     """Stores what it is given and checks nothing but that the account exists, as the real manager does."""
     if not caller.admin:
         return {"code": calls.DENIED}
-    service = machine.service(name)
+    service = _find(net, machine, name)
     if service is None:
         return NO_SERVICE
     if start_name is not None:
@@ -92,7 +135,7 @@ def is_built_in(start_name: str) -> bool:
 
 
 def control(net: Network, machine: Machine, caller: Caller, name: str, control: int) -> Result:
-    service = machine.service(name)
+    service = _find(net, machine, name)
     if service is None:
         return NO_SERVICE
     if not caller.admin:
@@ -100,17 +143,19 @@ def control(net: Network, machine: Machine, caller: Caller, name: str, control: 
     if control != calls.SERVICE_CONTROL_STOP:
         return {"code": 1052}
     if service.state == calls.SERVICE_STOPPED:
-        return {"code": 1062}
+        return {"code": calls.NOT_STARTED}
+    if service.state in PENDING:
+        return {"code": calls.CANNOT_ACCEPT_CONTROL}
     if running_dependents(machine, service):
         return {"code": calls.DEPENDENTS_RUNNING}
-    service.state, service.pid, service.exit_code = calls.SERVICE_STOPPED, 0, 0
-    _event(service, STATE_EVENT)
+    service.state, service.pending_since = calls.SERVICE_STOPPING, net.now()
+    _advance(net, machine, service)
     net.changed()
     return {}
 
 
 def start_service(net: Network, machine: Machine, caller: Caller, name: str) -> Result:
-    service = machine.service(name)
+    service = _find(net, machine, name)
     if service is None:
         return NO_SERVICE
     return {"code": start(net, machine, service) if caller.admin else calls.DENIED}
@@ -118,14 +163,22 @@ def start_service(net: Network, machine: Machine, caller: Caller, name: str) -> 
 
 def start(net: Network, machine: Machine, service: Service) -> int:
     """Starts it, its dependencies first. A stale password or a missing right is 1069, and costs a wrong logon."""
-    if service.state == calls.SERVICE_RUNNING:
-        return 1056
+    if service.state != calls.SERVICE_STOPPED:
+        return calls.ALREADY_RUNS
     if service.start_type == 4:
-        return 1058
+        return calls.START_DISABLED
+    if service.start_fails:
+        return _failed(net, service, service.start_fails)
     for name in service.depends_on:
-        needed = machine.service(name)
-        if needed is None or (needed.state != calls.SERVICE_RUNNING and start(net, machine, needed)):
-            return _failed(net, service, 1068)
+        if name.startswith("+"):
+            if not _start_group(net, machine, name[1:]):
+                return _failed(net, service, calls.DEPENDENCY_FAILED)
+            continue
+        needed = _find(net, machine, name)
+        if needed is None:
+            return _failed(net, service, calls.DEPENDENCY_MISSING)
+        if needed.state != calls.SERVICE_RUNNING and start(net, machine, needed):
+            return _failed(net, service, calls.DEPENDENCY_FAILED)
     ticket_set = None
     if not is_built_in(service.start_name):
         who = logons.find(net, machine, service.start_name)
@@ -133,12 +186,20 @@ def start(net: Network, machine: Machine, service: Service) -> int:
         if code:
             return _failed(net, service, calls.SERVICE_LOGON_FAILED, right=code == calls.NOT_GRANTED)
         ticket_set = who.account.last_set if who.account else None
-    service.state, service.exit_code, service.started = calls.SERVICE_RUNNING, 0, net.now()
+    service.state, service.exit_code, service.started = calls.SERVICE_STARTING, 0, net.now()
     service.pid, service.ticket_set = net.next_pid(), ticket_set
-    service.starts += 1
-    _event(service, STATE_EVENT)
+    service.starts, service.pending_since = service.starts + 1, net.now()
+    _advance(net, machine, service)
     net.changed()
     return 0
+
+
+def _start_group(net: Network, machine: Machine, group: str) -> bool:
+    """Tries to start all its members: one that runs is enough."""
+    members = [each for each in machine.services if each.group.casefold() == group.casefold()]
+    for each in members:
+        start(net, machine, each)
+    return any(each.state == calls.SERVICE_RUNNING for each in members)
 
 
 def _failed(net: Network, service: Service, code: int, *, right: bool = False) -> int:

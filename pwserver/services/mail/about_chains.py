@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from pwserver.core.access import Right, allows
 from pwserver.core.reasons import reason
-from pwserver.core.states import LinkState
+from pwserver.core.states import PERSON, LinkState
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, Incident, SyncAgent, SyncChain, Vault
 from pwserver.services import vaults
@@ -28,7 +28,7 @@ from pwserver.services.views.said import clock, counted, lasted, named
 Facts = dict[str, Any]
 LINES = 10
 """How many links or passwords are listed; the rest is counted."""
-LOUD = (LinkState.REFUSED, LinkState.BLOCKED)
+LOUD = tuple(PERSON)
 SILENT = (LinkState.UNREACHABLE, LinkState.WAITING)
 
 

@@ -15,7 +15,7 @@ from flask import current_app
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import scoped_session
 
-from pwserver.core.states import LinkState, Status
+from pwserver.core.states import PERSON, LinkState, Status
 from pwserver.models import AT_REST, Incident, LinkAttempt, SyncAgent, SyncChain, SyncLink, SyncRun, new_id
 from pwserver.services.locking import AnySession
 from pwserver.services.sync.accounts import insert_new
@@ -51,7 +51,7 @@ def follow(session: Session, chain: SyncChain, status: Status, links: Sequence[S
     silent_for_days = status == Status.PENDING_SYNC and any(link.reason == GIVEN_UP for link in links)
     if status == Status.OUT_OF_SYNC or silent_for_days:
         # A place skipped because its account's machine is off, and an unknown that is being probed, wait for nobody.
-        silent = all(link.state not in (LinkState.REFUSED, LinkState.BLOCKED) for link in links)
+        silent = all(link.state not in PERSON for link in links)
         pace = current_app.config["PWSERVER"].timing
         due = at + timedelta(seconds=pace.mail_when_silent) if silent and not silent_for_days else at
         _stands(session, chain, found, "unreachable" if silent else "needs_override", due, at, links)
@@ -131,8 +131,9 @@ def forget_agent(session: AnySession, agent_id: str) -> None:
 
 
 def cause_of(session: Session, chain: SyncChain, links: Sequence[SyncLink]) -> Cause | None:
-    """The one thing all of a chain's trouble comes from, or None: a refused password is always its own."""
-    if any(link.state == LinkState.REFUSED for link in links):
+    """The one thing all of a chain's trouble comes from, or None: a refused password, or a service that is down, is
+    always its own."""
+    if any(link.state in (LinkState.REFUSED, LinkState.DOWN) for link in links):
         return None
     agent = session.get_one(SyncAgent, chain.agent_id)
     blocked = [link for link in links if link.state == LinkState.BLOCKED]

@@ -44,7 +44,19 @@ from pwserver.services.sync.status import refresh
 from pwserver.services.sync.tries import Try, afford, keep_policy, locked, may_end_a_stop, of_target, settle
 from pwserver.services.transaction import end_read, now, retried, write
 from pwserver.services.values import shift_stages
-from pwserver.sync.chain import WRITES, After, Denied, FenceLost, Link, NotNow, Plan, Step, Stopping, Why
+from pwserver.sync.chain import (
+    WRITES,
+    After,
+    Denied,
+    FenceLost,
+    Link,
+    NotNow,
+    Plan,
+    Step,
+    Stopping,
+    Why,
+    call_limit,
+)
 from pwserver.sync.ports import Attempt, Target
 
 Session = scoped_session[Any]
@@ -132,7 +144,7 @@ class SqlJournal:
         began = monotonic()
         with write() as session:
             at = now()
-            hard = at + timedelta(seconds=self.timing.call)
+            hard = at + timedelta(seconds=call_limit(step, self.timing))
             self._hold(session, hard + timedelta(seconds=self.timing.lease_over_deadline))
             tries = locked(session, tries, digests_of, target.account_key, target.uses_key)
             denied = (
@@ -478,5 +490,5 @@ def as_json(evidence: Evidence | None) -> dict[str, Any] | None:
     return (
         None
         if evidence is None
-        else {name: value for name, value in asdict(evidence).items() if value not in (None, "")}
+        else {name: value for name, value in asdict(evidence).items() if value not in (None, "", ())}
     )

@@ -16,6 +16,7 @@ from pwserver.core.timing import Timing
 from pwserver.models import EntryVersion, LinkAttempt, LinkMaybe, SyncAgent, SyncChain, SyncLink, SyncRun
 from pwserver.services.sync.credentials import serves
 from pwserver.sync.chain import Link, Plan, Proof, RunKind
+from pwserver.sync.settle import LEFT_DOWN
 
 Session = scoped_session[Any]
 
@@ -64,6 +65,13 @@ UNKNOWN_WRITES = TRIED.where(
 ).order_by(LinkAttempt.intent_at)
 
 
+RESTARTS = (
+    select(LinkAttempt.link_id, LinkAttempt.reason, LinkAttempt.evidence)
+    .where(LinkAttempt.link_id.in_(bindparam("links", expanding=True)), LinkAttempt.step == "restart")
+    .order_by(LinkAttempt.intent_at)
+)
+
+
 class Tried(Protocol):
     """A row of ``TRIED``."""
 
@@ -92,6 +100,7 @@ def read_plan(session: Session, run_id: str, at: datetime, timing: Timing) -> tu
     # Per link that may hold two values: its writes with an unknown end, whatever run they were of.
     unknowns = _by_link(session.execute(UNKNOWN_WRITES, {"links": list(maybes)}) if maybes else ())
     tried = _by_link(session.execute(OF_RUN, {"run": run_id}))
+    down = _left_down(session, links)
     stopped = ""
     if run.cancel_at is not None:
         stopped = run.result or "cancelled"
@@ -113,6 +122,7 @@ def read_plan(session: Session, run_id: str, at: datetime, timing: Timing) -> tu
                 run,
                 timing,
                 twins.get(link.holds_version_id or link.starts_from_version_id or "", frozenset()),
+                down.get(link.id),
             )
             for link in links
         ),
@@ -132,6 +142,19 @@ def _by_link(rows: Iterable[Any]) -> dict[str, list[Tried]]:
     return found
 
 
+def _left_down(session: Session, links: Sequence[SyncLink]) -> dict[str, tuple[str, ...] | None]:
+    """By link whose last restart left something down: the services besides its own."""
+    names = {link.id: str(link.settings.get("name", "")).casefold() for link in links if link.restart_pending}
+    if not names:
+        return {}
+    found: dict[str, tuple[str, ...] | None] = {}
+    for link_id, reason, evidence in session.execute(RESTARTS, {"links": list(names)}):
+        down = (evidence or {}).get("down", ())
+        others = tuple(name for name in down if name.casefold() != names[link_id])
+        found[link_id] = others if reason in LEFT_DOWN else None
+    return found
+
+
 def to_link(
     row: SyncLink,
     maybe: Sequence[str],
@@ -140,6 +163,7 @@ def to_link(
     run: SyncRun,
     timing: Timing,
     twins: frozenset[str],
+    down: tuple[str, ...] | None = None,
 ) -> Link:
     # Only the writes of values still in question count; one from before the last proof was settled by it, even when
     # the same value was sent again later.
@@ -174,6 +198,7 @@ def to_link(
         restart_pending=row.restart_pending,
         restarted=any(attempt.step == "restart" for attempt in tried),
         restarts=row.settings.get("restart", "never") != "never",
+        down=down,
         settle_at=max(ends, default=None),
         unknown_since=min((attempt.intent_at for attempt in open_writes), default=None),
         last=Answer(last.outcome) if last and last.outcome and not settled else None,

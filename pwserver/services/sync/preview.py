@@ -14,7 +14,7 @@ from pwserver.extensions import db
 from pwserver.models import Entry, LinkMaybe, SyncChain, SyncLink
 from pwserver.services.sync import requeue
 from pwserver.services.sync.accounts import may_try_each
-from pwserver.services.sync.counts import goals_of
+from pwserver.services.sync.counts import GOOD, goals_of
 from pwserver.services.sync.requests import needs_retest
 from pwserver.services.sync.status import timing
 from pwserver.services.sync.tries import BY_PERSON
@@ -140,7 +140,8 @@ def approve_plan(entry: Entry) -> ApprovePlan:
         return ApprovePlan((), ("keep",), "keep", False)
     version = requeue.outstanding_version(db.session, chain.id)
     out = {link.id for link in requeue.outstanding_links(db.session, chain.id, version)}
-    links = [link for link in _active(chain) if link.id in out or link.state not in ("in_sync", "updated", "managed")]
+    # what a service that is down needs is no password
+    links = [link for link in _active(chain) if link.id in out or link.state not in (*GOOD, "down", "managed")]
     offers = [_offer(link) for link in links]
     pending = requeue.stage_id(db.session, chain.id, "pending")
     choices = ["keep", *(["pending"] if pending else []), "new"]

@@ -23,7 +23,7 @@ from pwserver.services.sync import accounts, answers, credentials, plans
 from pwserver.services.sync.credentials import Login, Ways
 from pwserver.services.sync.tries import Try
 from pwserver.services.transaction import end_read
-from pwserver.sync.chain import Link, NotNow, Step
+from pwserver.sync.chain import Link, NotNow, Step, call_limit
 from pwserver.sync.ports import Attempt, Method
 
 Session = scoped_session[Any]
@@ -114,7 +114,7 @@ class Bound:
         before = values[old] if old else None
         value = values[new] if new else None
         end_read()
-        left = self.timing.call - (monotonic() - attempt.began)
+        left = call_limit(attempt.step, self.timing) - (monotonic() - attempt.began)
         if left <= 0:  # this process was stopped meanwhile; others go by the intent's deadline and may have taken over
             return Outcome(Answer.UNREACHABLE, "deadline")
         call = Call(
@@ -129,6 +129,8 @@ class Bound:
             account_sid=self.place.account_sid,
             stamp=_stamp_of(attempt.link, old or new),
             more=more,
+            stop_s=self.timing.restart_stop,
+            answer_s=self.timing.restart_answer,
         )
 
         def go() -> Evidence:

@@ -222,6 +222,7 @@ def describe(status: Status, facts: Facts, counts: tuple[int, int]) -> str:
 
 
 WORDS = {
+    LinkState.DOWN: "stopped, not up",
     LinkState.REFUSED: "refused",
     LinkState.BLOCKED: "blocked",
     LinkState.UNKNOWN: "unknown",

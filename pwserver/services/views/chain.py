@@ -112,7 +112,14 @@ class ChainView:
     @property
     def wrong(self) -> list[LinkView]:
         """What is not as it should be, what waits for a person first."""
-        order = (LinkState.REFUSED, LinkState.BLOCKED, LinkState.UNKNOWN, LinkState.SKIPPED, LinkState.UNREACHABLE)
+        order = (
+            LinkState.DOWN,
+            LinkState.REFUSED,
+            LinkState.BLOCKED,
+            LinkState.UNKNOWN,
+            LinkState.SKIPPED,
+            LinkState.UNREACHABLE,
+        )
         found = [link for link in self.links if link.state in order]
         return sorted(found, key=lambda link: (order.index(link.state), link.number))
 
@@ -178,6 +185,7 @@ TALLY = {
     LinkState.TESTING: "at work",
     LinkState.CHANGING: "at work",
     LinkState.UNREACHABLE: "retrying",
+    LinkState.DOWN: "stopped, not up",
     LinkState.REFUSED: "refused",
     LinkState.BLOCKED: "blocked",
     LinkState.UNKNOWN: "unknown",

@@ -65,10 +65,12 @@ def step_of(link: LinkView) -> str:
         return ""
     if link.step in ("approve", "agent", "credential", "edit", "adopt"):
         return link.step
-    return {LinkState.REFUSED: "approve", LinkState.BLOCKED: "agent", LinkState.WAITING: "retest"}.get(link.state, "")
+    steps = {LinkState.REFUSED: "approve", LinkState.BLOCKED: "agent"}
+    return steps.get(link.state, "retest" if link.state in (LinkState.DOWN, LinkState.WAITING) else "")
 
 
 TITLES = {
+    LinkState.DOWN: ("a service on {} is stopped and not up", "services on {} are stopped and not up"),
     LinkState.REFUSED: ("{} refused the vault\u2019s password",) * 2,
     LinkState.BLOCKED: ("", ""),
     LinkState.UNKNOWN: ("it is not known yet what {} has",) * 2,

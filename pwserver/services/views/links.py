@@ -22,8 +22,10 @@ from pwserver.services.sync.incidents import BEHIND_A_LOGIN, LOGIN_REFUSED
 from pwserver.services.sync.preview import CHANGED_OUTSIDE
 from pwserver.services.sync.requeue import OUR_LOGIN
 from pwserver.services.views.said import Said, lasted, say
-from pwserver.sync.settle import GIVEN_UP
+from pwserver.sync.settle import GIVEN_UP, NOT_RESTARTED
 
+WHY_PENDING = NOT_RESTARTED | {"did_not_stop"}
+"""Why an updated service was not restarted: said as long as its restart is pending."""
 RAIL = {"solid": "", "dashed": "is-open", "cut": "is-broken", "grey": "is-quiet", "": ""}
 
 SHORT = {
@@ -153,6 +155,7 @@ def link_view(link: SyncLink, around: Around) -> LinkView:
     state = shown_state(link, around)
     row = reason(link.reason)
     failing = state not in GOOD and state not in (LinkState.TESTING, LinkState.CHANGING) and bool(link.reason)
+    failing = failing or (state == LinkState.UPDATED and link.reason in WHY_PENDING)
     failing = failing and state == LinkState(link.state)
     account = link if link.is_account else around.link(link.account_link_id)
     linked = _linked(link, around)
@@ -213,6 +216,8 @@ def evidence(link: SyncLink, state: LinkState, around: Around) -> Said:
             return say(_phase(link, attempt))
         case LinkState.IN_SYNC:
             return _account_proof(link) if link.is_account else _place_proof(link, around)
+        case LinkState.DOWN:
+            return say("stopped, ", link.state_since)
         case LinkState.UPDATED:
             written = around.wrote.get(link.id) or link.proved_at
             return say("written ", written, ", goes on with the old one until it restarts")
@@ -345,7 +350,13 @@ def reason_facts(link: SyncLink, account: SyncLink | None, login: str) -> dict[s
     """What a reason's words may name."""
     holder = account or link
     qualified = f"{holder.machine}\\{who_of(holder)}"
-    return {"machine": link.machine, "account": qualified, "login": login or "our login", "time": "later"}
+    return {
+        "machine": link.machine,
+        "account": qualified,
+        "name": who_of(link),
+        "login": login or "our login",
+        "time": "later",
+    }
 
 
 def _sentence(template: str, facts: Mapping[str, str], at: datetime | None) -> Said:

@@ -19,7 +19,13 @@ GRADES = ("logged on", "read back", "unchanged since proved")
 FRESH = timedelta(hours=24)
 CLOCK = timedelta(seconds=5)
 """A proof this far ahead of the database's clock is not from the future yet."""
-BAD = {"refused": "was refused", "blocked": "is blocked", "unknown": "is unknown", "skipped": "was skipped"}
+BAD = {
+    "down": "is a service that is stopped, though it ran when we wrote it",
+    "refused": "was refused",
+    "blocked": "is blocked",
+    "unknown": "is unknown",
+    "skipped": "was skipped",
+}
 
 
 def check(session: Session, at: datetime, recheck_lag: timedelta) -> Iterator[Violation]:
