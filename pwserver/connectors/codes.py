@@ -139,6 +139,7 @@ STOPS: Mapping[str, Row] = {
     "no_task": Row(Blocked, "no_task"),
     "no_service": Row(Blocked, "no_service"),
     "stores_no_password": Row(Blocked, "stores_no_password"),
+    "run_as_ambiguous": Row(Blocked, "run_as_ambiguous"),
     "run_as_differs": Row(Blocked, "run_as_differs"),
     "no_batch_right": Row(Blocked, "no_batch_right"),
     "no_service_right": Row(Blocked, "no_service_right"),

@@ -62,6 +62,7 @@ STOPS = {
     "no_task": "no task at this path",
     "no_service": "no service of this name (place.suggestion: the name for that display name)",
     "stores_no_password": "the task runs without a stored password",
+    "run_as_ambiguous": "it names whom it runs as without a domain, and the machine and its domain both have that name",
     "run_as_differs": "it runs as another identity than the link's account",
     "no_batch_right": "the account lacks 'Log on as a batch job' here",
     "no_service_right": "the account lacks 'Log on as a service' here",
@@ -288,7 +289,8 @@ OPERATIONS: Mapping[str, Operation] = {
             "set_task",
             "set_task.ps1",
             "facts; run-as SID is the account's, the batch right is there, a password is stored; then registers the "
-            "same definition with `value` (flags UPDATE and IGNORE_REGISTRATION_TRIGGERS) and reads it back",
+            "same definition with `value` (flags UPDATE, IGNORE_REGISTRATION_TRIGGERS and DONT_ADD_PRINCIPAL_ACE) and "
+            "reads it back",
             True,
             _PLACE,
             {"value": True},

@@ -71,13 +71,14 @@ class PlaceConnector:
         raise windows.not_here("only a service is restarted")
 
     def _place(self, call: Call) -> dict[str, object]:
-        return {"name": self.name, "account": account_there(call.account), "account_sid": call.account_sid}
+        return {"name": self.name, "account": call.account, "account_sid": call.account_sid}
 
 
-def account_there(account: str) -> str:
-    """``machine.domain\\user`` as Windows writes it: the machine by its short name."""
+def account_there(account: str, *, is_local: bool = False) -> str:
+    """``authority\\user`` as Windows looks names up: a machine has a short name of its own, while the first label of a
+    domain's full name may be no name of it at all (ad.contoso.com is CONTOSO)."""
     machine, _, user = account.rpartition("\\")
-    return f"{windows.short(machine)}\\{user}" if machine else user
+    return f"{windows.short(machine)}\\{user}" if is_local else account
 
 
 class TaskConnector(PlaceConnector):

@@ -386,6 +386,12 @@ REASONS: Mapping[str, Reason] = {
         "Correct the link, or the identity at the machine.",
         "edit",
     ),
+    "run_as_ambiguous": Reason(
+        "{name} on {machine} names the account it runs as without a domain, and both {machine} and its domain have an "
+        "account of that name. Nothing was changed.",
+        "Set the account there with its domain, then Retest Sync.",
+        "retest",
+    ),
     "no_batch_right": Reason(
         "{account} lacks the right Log on as a batch job on {machine}: the task would be saved and never start.",
         "Give it the right there, then Retest Sync.",

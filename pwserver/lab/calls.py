@@ -38,6 +38,7 @@ TASK_LOGON_SERVICE = 5
 TASK_LOGON_TOKEN_OR_PASSWORD = 6
 STORES_PASSWORD = (TASK_LOGON_PASSWORD, TASK_LOGON_TOKEN_OR_PASSWORD)
 TASK_VALIDATE_ONLY, TASK_CREATE, TASK_UPDATE, TASK_DISABLE = 0x1, 0x2, 0x4, 0x8
+TASK_DONT_ADD_PRINCIPAL_ACE = 0x10
 TASK_IGNORE_REGISTRATION_TRIGGERS = 0x20
 TASK_STATES = {1: "disabled", 2: "queued", 3: "ready", 4: "running"}
 
@@ -140,6 +141,7 @@ CALLS: Mapping[str, Call] = {
         ),
         Call("CheckTokenMembership", "our own token: administrator, and not filtered", {}, ("admin",)),
         Call("GetSystemTimeAsFileTime", "the machine's clock", {}, ("unix",)),
+        Call("GetDynamicTimeZoneInformation", "the machine's time zone, by its IANA name", {}, ("name",)),
         Call("GetTickCount64", "time since its start; setting the clock does not move it", {}, ("milliseconds",)),
         Call("Sleep", "waits so long by the same time", {"milliseconds": NUMBER}),
         Call("RegOpenKeyEx", "whether a key is there (code 0 or 2)", {"key": TEXT}),
@@ -200,9 +202,10 @@ CALLS: Mapping[str, Call] = {
             ("code", "sid"),
         ),
         Call(
-            "NetUserGetLocalGroups",
-            "SIDs of the local groups an account is in, through other groups too",
-            {"user": TEXT},
+            "AuthzInitializeContextFromSid",
+            "SIDs of the groups in an account's token, of the machine and of its domain, through other groups too, but "
+            "what only a logon adds. code 5 our session may not read them, 1355 no controller answers",
+            {"flags": NUMBER, "sid": TEXT},
             ("code", "groups"),
         ),
         Call(
@@ -217,7 +220,10 @@ CALLS: Mapping[str, Call] = {
             "a task by its full path. `definition` is kept whole by the script: a JSON object with "
             "principal, settings and triggers",
             {"path": TEXT},
-            ("hresult", "user_id", "logon_type", "enabled", "state", "last_run", "last_result", "sddl", "definition"),
+            (
+                "hresult", "user_id", "logon_type", "enabled", "state", "last_run", "last_result", "sddl", "definition",
+                "xml",
+            ),
         ),
         Call(
             "RegisterTaskDefinition",

@@ -28,7 +28,7 @@ from pwserver.connectors import scripts
 from pwserver.connectors.contract import OPERATIONS
 
 DOUBLES = Path(__file__).parent / "doubles"
-LIBRARIES = ("advapi32", "kernel32", "netapi32")
+LIBRARIES = ("advapi32", "authz", "kernel32", "netapi32")
 LIMIT_S = 120
 """An engine that runs longer is ended."""
 
@@ -71,6 +71,10 @@ class Case:
             raise ForeignScript("This script is not one of the product's; the lab does not run it.")
         return op
 
+    @property
+    def time_zone(self) -> str:
+        return str(self.network.call(self.machine, self.as_user, "GetDynamicTimeZoneInformation", {})["name"])
+
 
 @cache
 def known() -> dict[str, str]:
@@ -98,24 +102,31 @@ def run(
     with _Answering([case]) as path:
         text = (DOUBLES / "windows.ps1").read_text() + before + script_text
         if emit is not None:
-            return b"", _stream(path, text, request, emit)
-        done = _start(path, text, request)
+            return b"", _stream(path, text, request, case.time_zone, emit)
+        done = _start(path, text, request, case.time_zone)
     return done.stdout, done.returncode
 
 
 def run_many(cases: Sequence[Case]) -> list[bytes]:
-    """Runs many operations in one engine, one after the other: what each wrote. Much quicker than :func:`run`."""
+    """Runs many operations in one engine, one after the other: what each wrote. Much quicker than :func:`run`.
+
+    A process has one time zone, so each time zone has an engine of its own.
+    """
+    zones = [case.time_zone for case in cases]
+    if len(set(zones)) > 1:
+        parts = {zone: iter(run_many([case for case in cases if case.time_zone == zone])) for zone in set(zones)}
+        return [next(parts[zone]) for zone in zones]
     answering = _Answering(cases)
     with answering as path:
         text = (DOUBLES / "windows.ps1").read_text() + (DOUBLES / "batch.ps1").read_text()
-        done = _start(path, text, b"{}")
+        done = _start(path, text, b"{}", zones[0])
     if len(answering.said) != len(cases):
         raise RuntimeError(f"the engine ended after {len(answering.said)} of {len(cases)}: {done.stderr[-2000:]!r}")
     return answering.said
 
 
-def _start(path: str, text: str, request: bytes) -> subprocess.CompletedProcess[bytes]:
-    command, environment = _engine(path)
+def _start(path: str, text: str, request: bytes, time_zone: str) -> subprocess.CompletedProcess[bytes]:
+    command, environment = _engine(path, time_zone)
     return subprocess.run(  # noqa: S603  the engine is named by whoever runs the lab
         command,
         input=scripts.stdin_lines(text, request),
@@ -126,9 +137,9 @@ def _start(path: str, text: str, request: bytes) -> subprocess.CompletedProcess[
     )
 
 
-def _stream(path: str, text: str, request: bytes, emit: Callable[[bytes], None]) -> int:
+def _stream(path: str, text: str, request: bytes, time_zone: str, emit: Callable[[bytes], None]) -> int:
     """Exit status of the engine. Each piece of its standard output is emitted as soon as it is there."""
-    command, environment = _engine(path)
+    command, environment = _engine(path, time_zone)
     with subprocess.Popen(  # noqa: S603  the engine is named by whoever runs the lab
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
@@ -147,12 +158,13 @@ def _stream(path: str, text: str, request: bytes, emit: Callable[[bytes], None])
             limit.cancel()
 
 
-def _engine(path: str) -> tuple[list[str], dict[str, str]]:
+def _engine(path: str, time_zone: str) -> tuple[list[str], dict[str, str]]:
     """Command line and environment of an engine whose doubles ask at the socket ``path``. Raises NoEngine."""
     program = engine()
     if program is None:
         raise NoEngine("Set PWSERVER_LAB_POWERSHELL to a PowerShell engine, or install pwsh.")
-    places = {"PSRV_LAB_DOUBLES": str(DOUBLES), "LD_LIBRARY_PATH": str(libraries()), "PSRV_LAB_SOCKET": path}
+    places = {"PSRV_LAB_DOUBLES": str(DOUBLES), "LD_LIBRARY_PATH": str(libraries())}
+    places |= {"PSRV_LAB_SOCKET": path, "TZ": time_zone}
     return [program, *scripts.command_line()[1]], os.environ | places
 
 
@@ -250,9 +262,6 @@ class _Answering:
         answer = self._ask(name, args)
         if name == "NewPSSession" and answer["code"] == 0:
             self.sessions[answer["session"]] = (answer["machine"], answer["as_user"])
-        if name == "NetUserGetLocalGroups":  # Windows gives names
-            named = [self._ask("LookupAccountSidW", {"sid": sid}) for sid in answer["groups"] or []]
-            answer = answer | {"groups": [group["name"] for group in named if group["code"] == 0]}
         return answer
 
     def _next(self) -> dict[str, Any]:

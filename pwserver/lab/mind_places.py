@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+from zoneinfo import ZoneInfo
 
 from pwserver.lab import calls
-from pwserver.lab.model.machines import AUTHENTICATED, BATCH, EVERYONE, SERVICE
+from pwserver.lab.model.machines import (
+    ADMINISTRATORS,
+    AUTHENTICATED,
+    BATCH,
+    EVERYONE,
+    LOCAL_ACCOUNT,
+    LOCAL_ADMINISTRATOR,
+    SERVICE,
+    SID_OF_TYPE,
+)
 
 if TYPE_CHECKING:
     from pwserver.lab.python_mind import Mind
@@ -24,6 +35,7 @@ RESOURCE_SERVICES = {
 DEFAULT_INSTANCE = {"mssqlserver", "sqlserveragent", "mssqlfdlauncher", "sqltelemetry", "mssqlserverolapservice"}
 NO_TASK = (0x80070002, 0x80070003)
 """No such file, no such path: the scheduler keeps tasks as files."""
+TASK_XML = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 SYSTEM_SIDS = ("S-1-5-18", "S-1-5-19", "S-1-5-20")
 
 
@@ -36,6 +48,16 @@ def _sid(mind: Mind, name: str) -> str:
     """What a name, or a SID written as such, resolves to here; "" when nothing is called so."""
     if name.upper().startswith("S-1-"):
         return name
+    machine = mind.answer["machine"]
+    if name.casefold() == f"{machine['computer_name']}\\#500".casefold():
+        return f"{machine['machine_sid']}-500"
+    if "\\" not in name and "@" not in name and name.casefold() != "localsystem" and machine["domain_role"] in (1, 3):
+        found = [
+            mind.ask("LookupAccountNameW", name=f"{authority}\\{name}")["sid"]
+            for authority in (machine["computer_name"], machine["domain"])
+        ]
+        if all(found):
+            mind.stop("run_as_ambiguous")
     return str(mind.ask("LookupAccountNameW", name=name)["sid"] or "")
 
 
@@ -48,20 +70,22 @@ def _managed(run_as: str, sid: str) -> str:
 
 
 def _has_right(mind: Mind, sid: str, right: str) -> bool | None:
-    """Whether the account or a group it is in holds the right and none of them is denied it; None: not readable."""
-    named = mind.ask("LookupAccountSidW", sid=sid)
-    if named["code"]:
-        return None
-    groups = mind.ask("NetUserGetLocalGroups", user=f"{named['domain']}\\{named['name']}")
-    held: set[str] = set()
-    for one in (sid, EVERYONE, AUTHENTICATED, *(groups["groups"] or [])):
+    """Whether a logon of the account would hold the right; None: not the whole of its token could be looked at."""
+    token = mind.ask("AuthzInitializeContextFromSid", flags=0, sid=sid)
+    groups = token["groups"] or []
+    sids = [sid, EVERYONE, AUTHENTICATED, SID_OF_TYPE[4 if right == BATCH else 5], *groups]
+    machine = mind.answer["machine"]
+    if machine["domain_role"] < 4 and sid.startswith(f"{machine['machine_sid']}-"):
+        sids += [LOCAL_ACCOUNT, *([LOCAL_ADMINISTRATOR] if ADMINISTRATORS in groups else [])]
+    held = False
+    for one in sids:
         rights = mind.ask("LsaEnumerateAccountRights", sid=one)
         if rights["code"] not in (0, calls.NOT_FOUND):
             return None
-        held |= set(rights["rights"] or [])
-    if right.replace("Se", "SeDeny", 1) in held:
-        return False
-    return None if right not in held and groups["code"] else right in held
+        if right.replace("Se", "SeDeny", 1) in (rights["rights"] or []):
+            return False
+        held = held or right in (rights["rights"] or [])
+    return None if token["code"] else held
 
 
 def _place(mind: Mind, run_as: str, right: str, **facts: Any) -> dict[str, Any]:
@@ -122,16 +146,35 @@ def _read_task(mind: Mind) -> dict[str, Any]:
 
 
 def _task_facts(mind: Mind, task: dict[str, Any]) -> dict[str, Any]:
+    user = _task_user(task["xml"]) or task["user_id"]
+    if user.upper().startswith("S-1-"):
+        named = mind.ask("LookupAccountSidW", sid=user)
+        user = user if named["code"] else f"{named['domain']}\\{named['name']}"
     return _place(
         mind,
-        task["user_id"],
+        user,
         BATCH,
         stores_password=task["logon_type"] in calls.STORES_PASSWORD,
         enabled=task["enabled"],
         state=calls.TASK_STATES[task["state"]],
-        last_start=None if task["last_run"] is None else iso(task["last_run"]),
+        last_start=_known_time(mind, task["last_run"]),
         last_result=task["last_result"],
     )
+
+
+def _task_user(xml: str) -> str:
+    found = ElementTree.fromstring(xml).find("./t:Principals/t:Principal/t:UserId", {"t": TASK_XML})  # noqa: S314  # ours
+    return "" if found is None else (found.text or "").strip()
+
+
+def _known_time(mind: Mind, unix: float | None) -> str | None:
+    """A moment that was told as the time on the wall: None in the hour that comes twice."""
+    if unix is None:
+        return None
+    there = ZoneInfo(mind.ask("GetDynamicTimeZoneInformation")["name"])
+    wall = datetime.fromtimestamp(unix, there).replace(tzinfo=None)
+    first, second = (wall.replace(tzinfo=there, fold=fold) for fold in (0, 1))
+    return None if first.utcoffset() != second.utcoffset() else iso(unix)
 
 
 def read_task(mind: Mind) -> None:
@@ -149,15 +192,15 @@ def set_task(mind: Mind) -> None:
     _check_identity(mind, place, "no_batch_right")
     if not value:
         mind.stop("blank")
-    user = task["user_id"]
-    if user.upper().startswith("S-1-"):
-        named = mind.ask("LookupAccountSidW", sid=user)
-        user = f"{named['domain']}\\{named['name']}"
+    named = mind.ask("LookupAccountSidW", sid=place["run_as_sid"])
+    if named["code"]:
+        mind.stop("no_account", named["code"])
+    user = f"{named['domain']}\\{named['name']}"
     mind.enter_write("set")
     code = mind.ask(
         "RegisterTaskDefinition",
         path=mind.params["name"],
-        flags=calls.TASK_UPDATE | calls.TASK_IGNORE_REGISTRATION_TRIGGERS,
+        flags=calls.TASK_UPDATE | calls.TASK_IGNORE_REGISTRATION_TRIGGERS | calls.TASK_DONT_ADD_PRINCIPAL_ACE,
         user=user,
         password=value,
         logon_type=task["logon_type"],

@@ -284,6 +284,7 @@ STOPPED = {
     "hop_no_controller": Unreachable,
     "start_disabled": Refused, "dependency_missing": Refused,
     "still_stopping": Refused, "dependents_down": Refused,
+    "run_as_ambiguous": Blocked,
 }  # fmt: skip
 
 

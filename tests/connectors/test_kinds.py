@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from pwserver.connectors import contract, windows
 from pwserver.connectors.base import Answer, Blocked, Call, Credential, Evidence, Means, ask
 from pwserver.connectors.kinds import CONNECTORS, LINK_KINDS
+from pwserver.connectors.scheduled_task import account_there
 from pwserver.core.secrets import Secret
 from tests.connectors.test_codes import answer
 
-CALL = Call("a", 60, 90, min_left=1, reset_allowed=True, unlock=True, account="SRV-01.corp.test\\svc-backup")
+CALL = Call("a", 60, 90, min_left=1, reset_allowed=True, unlock=True, account="SRV-01\\svc-backup")
 PROVED = replace(CALL, account_sid="S-1-5-21-1-2-3-1001")
 LINKED = Credential("svc-psrv", Secret("linked one"))
 VALUE, OLD = Secret("new one 1"), Secret("old one 1")
@@ -210,6 +211,13 @@ def test_a_service_is_restarted_by_its_policy(policy, dependents):
     session, connector = connect("windows_service", {"name": "backupd", "restart": policy}, agent="SRV-01")
     assert connector.restart(CALL).means == Means.STARTED
     assert session.asked[0][2]["dependents"] is dependents
+    assert (session.asked[0][2]["stop_s"], session.asked[0][2]["answer_s"]) == (480, 530)
+
+
+def test_only_a_machines_name_is_shortened():
+    """ad.contoso.com may be CONTOSO, and AD another domain."""
+    assert account_there("ad.contoso.com\\svc") == "ad.contoso.com\\svc"
+    assert account_there("srv-01.corp.test\\bob", is_local=True) == "srv-01\\bob"
 
 
 def test_a_step_that_a_kind_does_not_have_is_a_bug_and_not_an_answer():

@@ -8,7 +8,7 @@ from tests.lab.conftest import GOOD, OTHER
 
 TASK = "\\Backup\\Nightly"
 RUN_AS = "SRV-01\\svc-backup"
-IGNORE = calls.TASK_UPDATE | calls.TASK_IGNORE_REGISTRATION_TRIGGERS
+IGNORE = calls.TASK_UPDATE | calls.TASK_IGNORE_REGISTRATION_TRIGGERS | calls.TASK_DONT_ADD_PRINCIPAL_ACE
 
 
 @pytest.fixture
@@ -65,6 +65,13 @@ def test_a_script_that_loses_the_definition_or_the_security_is_found_out(lab, se
     after = lab.ask("GetTask", "SRV-01", path=TASK)
     assert after["sddl"] == "D:(A;;FA;;;BA)"
     assert "triggers" not in after["definition"]
+
+
+def test_registering_lets_the_account_read_its_task_unless_told_not_to(lab, server):
+    """TASK_CREATION: without TASK_DONT_ADD_PRINCIPAL_ACE the service adds an entry for the account."""
+    flags = calls.TASK_UPDATE | calls.TASK_IGNORE_REGISTRATION_TRIGGERS
+    register(lab, server.task(TASK).stored, flags=flags)
+    assert lab.ask("GetTask", "SRV-01", path=TASK)["sddl"] == f"D:kept(A;;FR;;;{server.sid}-1002)"
 
 
 def test_without_the_batch_right_a_task_is_saved_and_never_starts(lab, server):

@@ -357,6 +357,13 @@ def test_a_task_does_not_take_a_wrong_value(lab, server):
     assert (told(answer), answer.write_code) == (("write", "", calls.E_WRONG_LOGON, True), calls.E_WRONG_LOGON)
 
 
+def test_a_name_that_the_machine_and_its_domain_have_is_nobodys(lab, server):
+    server.task(TASK["name"]).shows = "bare"
+    assert told(set_task(lab)) == ("facts", "run_as_ambiguous", 0, False)
+    server.task(TASK["name"]).shows = "sid"
+    assert told(set_task(lab)) == ("done", "", 0, True)
+
+
 def test_a_missed_run_is_not_started_by_us(lab, server):
     server.task(TASK["name"]).missed_run = True
     assert told(set_task(lab)) == ("done", "", 0, True)

@@ -10,8 +10,9 @@ from typing import Any
 from pwserver.connectors import scripts
 from pwserver.connectors.contract import OPERATIONS
 from pwserver.lab import calls, python_mind
+from pwserver.lab.defaults import initial_passwords
 from pwserver.lab.engine_mind import Case
-from pwserver.lab.model.machines import ADMINISTRATORS, Laps, Resource
+from pwserver.lab.model.machines import ADMINISTRATORS, Laps, Resource, Task
 from tests.lab.conftest import LOGIN, Lab
 from tests.scripts.pairs import Pair
 
@@ -229,6 +230,123 @@ def accounts() -> list[Scenario]:
     return made
 
 
+OFFSITE = {"name": "\\Backup\\Offsite copy", "account": "CORP\\svc-backup"}
+LOCAL = {"account": "SRV-01\\svc-backup"}
+OF_DOMAIN = {"value": initial_passwords(Lab().net)["CORP\\svc-backup"]}
+
+
+def offsite_of(lab: Lab) -> Task:
+    return next(one for one in lab.machine("SRV-01").tasks if one.path == OFFSITE["name"])
+
+
+def offsite(**values: Any) -> Callable[[Lab], None]:
+    """The task of the domain's svc-backup; SRV-01 has an account of that name of its own."""
+
+    def prepare(lab: Lab) -> None:
+        for key, value in values.items():
+            setattr(offsite_of(lab), key, value)
+
+    return prepare
+
+
+def no_namesake(lab: Lab) -> None:
+    sam = lab.machine("SRV-01").sam
+    sam.accounts = [one for one in sam.accounts if one.name != "svc-backup"]
+
+
+CLOCK_BACK = 1_792_890_000.0
+"""2026-10-25, 01:00 UTC: Berlin sets its clocks back from 03:00 to 02:00."""
+REPEATED = {
+    "before-the-hour-twice": CLOCK_BACK - 5400,
+    "first-hour-of-two": CLOCK_BACK - 1800,
+    "second-hour-of-two": CLOCK_BACK + 1800,
+    "after-the-hour-twice": CLOCK_BACK + 5400,
+}
+
+
+def in_berlin(unix: float) -> Callable[[Lab], None]:
+    def prepare(lab: Lab) -> None:
+        machine = lab.machine("SRV-01")
+        machine.time_zone, machine.tasks[0].last_run = "Europe/Berlin", unix
+
+    return prepare
+
+
+SERVICES_GROUP, OUTER_GROUP = "@-1600", "@-1601"
+
+
+def rights(of_groups: dict[str, list[str]], *, own: bool, nested: bool = False, **domain: Any) -> Callable[[Lab], None]:
+    """The domain's svc-backup is in a group of the domain; ``own``: it also holds the rights itself."""
+
+    def prepare(lab: Lab) -> None:
+        machine, dc = lab.machine("SRV-01"), lab.machine("DC1")
+        account = lab.account("svc-backup", "DC1")
+        account.groups.append(SERVICES_GROUP)
+        if nested:
+            dc.sam.nested[OUTER_GROUP] = [SERVICES_GROUP]
+        if not own:
+            del machine.rights[dc.sid_of(account)]
+        for group, held in of_groups.items():
+            machine.rights[dc.real(group)] = held
+        for key, value in domain.items():
+            setattr(dc.sam, key, value)
+
+    return prepare
+
+
+def of_local(**held: list[str]) -> Callable[[Lab], None]:
+    """Rights of well-known SIDs beside the own rights of the local svc-backup; ``own`` replaces those."""
+
+    def prepare(lab: Lab) -> None:
+        machine = lab.machine("SRV-01")
+        if "own" in held:
+            machine.rights["@-1002"] = held["own"]
+        for sid, given in held.items():
+            if sid != "own":
+                machine.rights[sid.replace("_", "-")] = given
+
+    return prepare
+
+
+def administrator(lab: Lab) -> None:
+    lab.machine("SRV-01").groups["S-1-5-32-544"].append("@-1002")
+
+
+def in_local_group(lab: Lab) -> None:
+    """A group of the machine has the rights, and a group of the domain is its member."""
+    machine, dc = lab.machine("SRV-01"), lab.machine("DC1")
+    machine.groups["S-1-5-32-551"] = [dc.real(SERVICES_GROUP)]
+    machine.rights["S-1-5-32-551"] = GRANT
+
+
+GRANT = ["SeBatchLogonRight", "SeServiceLogonRight"]
+DENY = ["SeDenyBatchLogonRight", "SeDenyServiceLogonRight"]
+DC_OFF = fault("off", "DC1")
+
+DOMAIN_RIGHTS: dict[str, tuple[Callable[[Lab], object], bool | None]] = {
+    "domain-group": (rights({SERVICES_GROUP: GRANT}, own=False), True),
+    "domain-group-in-group": (rights({OUTER_GROUP: GRANT}, own=False, nested=True), True),
+    "domain-group-in-local-group": (both(rights({}, own=False), in_local_group), True),
+    "none": (rights({}, own=False), False),
+    "denied-to-domain-group": (rights({SERVICES_GROUP: DENY}, own=True), False),
+    "denied-to-group-in-group": (rights({OUTER_GROUP: DENY}, own=True, nested=True), False),
+    "of-domain-users": (rights({"@-513": GRANT}, own=False), True),
+    "groups-unreadable": (rights({SERVICES_GROUP: GRANT}, own=False, groups_readable=False), None),
+    "groups-unreadable-own": (rights({SERVICES_GROUP: DENY}, own=True, groups_readable=False), None),
+    "no-controller": (both(rights({SERVICES_GROUP: GRANT}, own=False), DC_OFF), None),
+}
+LOCAL_RIGHTS: dict[str, tuple[Callable[[Lab], object], bool | None]] = {
+    "denied-to-local-accounts": (of_local(S_1_5_113=DENY), False),
+    "denied-to-local-administrators": (both(of_local(S_1_5_114=DENY), administrator), False),
+    "denied-to-other-administrators": (of_local(S_1_5_114=DENY), True),
+    "of-local-accounts": (of_local(own=[], S_1_5_113=GRANT), True),
+    "of-the-logon-type": (of_local(own=[], S_1_5_3=["SeBatchLogonRight"], S_1_5_6=["SeServiceLogonRight"]), True),
+    "denied-to-the-logon-type": (of_local(S_1_5_3=DENY, S_1_5_6=DENY), False),
+    "local-none": (of_local(own=[]), False),
+}
+"""By scenario: how the rights lie, and whether a logon of that kind is let in; None: that cannot be read beforehand."""
+
+
 def places() -> list[Scenario]:
     made = []
     for op in ("read_task", "set_task"):
@@ -243,7 +361,27 @@ def places() -> list[Scenario]:
             Scenario(f"{op}-system", op, "SRV-01", TASK, prepare=task(run_as="NT AUTHORITY\\SYSTEM")),
             Scenario(f"{op}-never-ran", op, "SRV-01", TASK, prepare=task(last_run=None, last_result=0x41303)),
             Scenario(f"{op}-gmsa", op, "SRV-01", TASK, prepare=task(run_as="CORP\\svc-gmsa$")),
+            Scenario(f"{op}-by-sid", op, "SRV-01", OFFSITE, OF_DOMAIN, prepare=offsite(shows="sid")),
+            Scenario(f"{op}-by-sid-local", op, "SRV-01", OFFSITE | LOCAL, prepare=offsite(shows="sid")),
+            Scenario(f"{op}-bare", op, "SRV-01", OFFSITE, OF_DOMAIN, prepare=offsite(shows="bare")),
+            Scenario(f"{op}-bare-local", op, "SRV-01", OFFSITE | LOCAL, prepare=offsite(shows="bare")),
+            Scenario(
+                f"{op}-bare-alone", op, "SRV-01", OFFSITE, OF_DOMAIN,
+                prepare=both(offsite(shows="bare"), no_namesake),
+            ),
+            Scenario(
+                f"{op}-trigger-user", op, "SRV-01", OFFSITE, OF_DOMAIN,
+                prepare=both(
+                    offsite(shows="sid"), lambda lab: offsite_of(lab).definition["triggers"].insert(
+                        0, {"type": "logon", "user_id": "S-1-5-18"}
+                    ),
+                ),
+            ),
+            Scenario(f"{op}-full-domain", op, "SRV-01", OFFSITE | {"account": "corp.test\\svc-backup"}, OF_DOMAIN),
+            Scenario(f"{op}-500", op, "SRV-01", TASK | {"account": "SRV-01\\#500"}),
         ]
+        for moment, unix in REPEATED.items():
+            made.append(Scenario(f"{op}-{moment}", op, "SRV-01", TASK, prepare=in_berlin(unix)))
     for op in ("read_service", "set_service", "restart_service"):
         made += [
             Scenario(op, op, "SRV-01", SERVICE),
@@ -264,6 +402,17 @@ def places() -> list[Scenario]:
                 "SRV-02",
                 {"name": "webd", "account": "SRV-02\\svc-web", "dependents": True},
             ),
+        ]
+    for op in ("read_service", "read_task", "set_service", "set_task"):
+        params = OFFSITE if op.endswith("task") else {"name": "offsited", "account": "CORP\\svc-backup"}
+        made += [
+            Scenario(f"{op}-right-{name}", op, "SRV-01", params, OF_DOMAIN, prepare=prepare)
+            for name, (prepare, _) in DOMAIN_RIGHTS.items()
+        ]
+        params = TASK if op.endswith("task") else SERVICE
+        made += [
+            Scenario(f"{op}-right-{name}", op, "SRV-01", params, prepare=prepare)
+            for name, (prepare, _) in LOCAL_RIGHTS.items()
         ]
     stale = service("webd", "SRV-02", stored="stale")
     web = {"name": "webd", "account": "SRV-02\\svc-web", "dependents": True}

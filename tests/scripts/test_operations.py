@@ -11,7 +11,18 @@ from pwserver.lab import calls
 from pwserver.lab.model.network import SYSTEM
 from tests.lab.conftest import Lab
 from tests.scripts.pairs import DESIGN, pairs
-from tests.scripts.scenarios import HOSTILE, RESOURCES, accounts, domains, hops, of_pair, places
+from tests.scripts.scenarios import (
+    DOMAIN_RIGHTS,
+    HOSTILE,
+    LOCAL_RIGHTS,
+    RESOURCES,
+    accounts,
+    domains,
+    hops,
+    of_pair,
+    offsite_of,
+    places,
+)
 
 pytestmark = [
     pytest.mark.engine,
@@ -113,6 +124,76 @@ def test_an_identity_is_never_switched(runs):
     for op in ("set_task", "set_service", "restart_service"):
         assert read(runs[f"{op}-other"]).reason == "run_as_differs"
         assert read(runs[f"{op}-other"]).wrote is False
+
+
+RIGHTS = DOMAIN_RIGHTS | LOCAL_RIGHTS
+LOGON_OF = {"service": 5, "task": 4}
+
+
+@pytest.mark.parametrize("name", RIGHTS)
+@pytest.mark.parametrize("place", LOGON_OF)
+def test_a_right_is_judged_as_a_logon_would_judge_it_or_not_at_all(runs, place, name):
+    """The lab's own logon of that type is the judge. Groups of the domain give and deny rights like any other."""
+    run = runs[f"read_{place}-right-{name}"]
+    is_domain = name in DOMAIN_RIGHTS
+    domain = "CORP" if is_domain else "."
+    value = run.lab.passwords["CORP\\svc-backup" if is_domain else "SRV-01\\svc-backup"]
+    run.lab.machine("DC1").fault.off = False
+    code = run.lab.log_on(value, "svc-backup", "SRV-01", domain, LOGON_OF[place])["code"]
+    right = read(run).place.right
+    assert right is RIGHTS[name][1]
+    if right is not None:
+        assert code == (0 if right else calls.NOT_GRANTED)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, right) in RIGHTS.items() if right is None])
+def test_what_cannot_be_read_keeps_no_password_from_a_service(runs, name):
+    run = runs[f"set_service-right-{name}"]
+    assert (read(run).stage, read(run).place.right) == ("done", None)
+
+
+def test_a_task_is_known_by_the_sid_in_its_xml(runs):
+    """From Server 2016 on the object model may give the name alone, which a local account may have as well."""
+    run = runs["set_task-by-sid"]
+    assert (read(run).stage, read(run).place.run_as) == ("done", "CORP\\svc-backup")
+    assert offsite_of(run.lab).run_as == "CORP\\svc-backup", "registered with its domain"
+    wrong = runs["set_task-by-sid-local"]
+    assert (read(wrong).reason, read(wrong).wrote) == ("run_as_differs", False)
+    assert read(runs["set_task-trigger-user"]).place.run_as == "CORP\\svc-backup", "not whom a trigger names"
+
+
+@pytest.mark.parametrize("name", ["set_task-bare", "set_task-bare-local", "read_task-bare"])
+def test_a_name_that_two_authorities_have_is_nobodys(runs, name):
+    answer = read(runs[name])
+    assert (answer.reason, answer.wrote) == ("run_as_ambiguous", False)
+
+
+def test_a_name_that_one_authority_has_is_taken_and_registered_in_full(runs):
+    run = runs["set_task-bare-alone"]
+    assert (read(run).stage, offsite_of(run.lab).run_as) == ("done", "CORP\\svc-backup")
+
+
+def test_an_account_whose_domain_is_named_in_full_is_found(runs):
+    answer = read(runs["set_task-full-domain"])
+    assert (answer.stage, answer.place.account_sid) == ("done", answer.place.run_as_sid)
+
+
+def test_the_built_in_administrator_of_a_place_is_found_whatever_its_name(runs):
+    answer = read(runs["read_task-500"])
+    assert answer.place.account_sid == f"{answer.machine.machine_sid}-500"
+
+
+@pytest.mark.parametrize(
+    ("moment", "start"),
+    [
+        ("before-the-hour-twice", "2026-10-24T23:30:00Z"),
+        ("first-hour-of-two", None),
+        ("second-hour-of-two", None),
+        ("after-the-hour-twice", "2026-10-25T02:30:00Z"),
+    ],
+)
+def test_a_run_in_the_hour_that_comes_twice_is_dated_by_nobody(runs, moment, start):
+    assert read(runs[f"read_task-{moment}"]).place.last_start == start
 
 
 def test_a_task_keeps_all_but_its_password(runs):

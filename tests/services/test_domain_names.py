@@ -15,7 +15,7 @@ from pwserver.models import Account, AccountName, SyncAgent, SyncLink
 from pwserver.services import agents, directories, entries, sync, vaults
 from pwserver.services.agent_test import test_agent as check_agent
 from pwserver.services.directories import Typed
-from pwserver.services.sync import accounts, answers
+from pwserver.services.sync import accounts, answers, reach
 from pwserver.services.transaction import write
 from tests.conftest import Cast, Clock
 from tests.lab_wire.kit import Lab, certificate_folder, lab
@@ -208,3 +208,15 @@ def test_telling_the_same_again_changes_nothing(ctx: Flask, cast: Cast, clock: C
     clock.tick(minutes=5)
     tell(agent)
     assert rows() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "machine", "holder"),
+    [
+        ("domain", "ad.contoso.com", "ad.contoso.com\\svc"),
+        ("domain", "CONTOSO", "CONTOSO\\svc"),
+        ("remote_windows", "srv-01.ad.contoso.com", "srv-01\\svc"),
+    ],
+)
+def test_a_place_is_told_its_domain_by_the_name_that_was_given(kind: str, machine: str, holder: str) -> None:
+    assert reach._holder(SyncLink(kind=kind, machine=machine, settings={"user_name": "svc"})) == holder

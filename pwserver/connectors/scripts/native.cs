@@ -79,8 +79,6 @@ public static class PsrvNative
     static extern int NetUserSetInfo(string server, string user, int level, ref IntPtr info, IntPtr parameter);
     [DllImport("netapi32.dll", CharSet = CharSet.Unicode)]
     static extern int NetUserChangePassword(string domain, string user, IntPtr old, IntPtr value);
-    [DllImport("netapi32.dll", CharSet = CharSet.Unicode)]
-    static extern int NetUserGetLocalGroups(string server, string user, int level, int flags, out IntPtr buffer, int most, out int read, out int total);
     [DllImport("netapi32.dll")]
     static extern int NetApiBufferFree(IntPtr buffer);
 
@@ -262,16 +260,50 @@ public static class PsrvNative
         return answer;
     }
 
-    /// groups: the names of the local groups the account is in, also through others
-    public static Hashtable LocalGroups(string user)
+    [DllImport("authz.dll", SetLastError = true)]
+    static extern bool AuthzInitializeResourceManager(uint flags, IntPtr access, IntPtr compute, IntPtr free, IntPtr name, out IntPtr manager);
+    [DllImport("authz.dll", SetLastError = true)]
+    static extern bool AuthzInitializeContextFromSid(uint flags, byte[] sid, IntPtr manager, IntPtr expires, long identifier, IntPtr arguments, out IntPtr context);
+    [DllImport("authz.dll", SetLastError = true)]
+    static extern bool AuthzGetInformationFromContext(IntPtr context, int kind, int size, out int needed, IntPtr buffer);
+    [DllImport("authz.dll")]
+    static extern bool AuthzFreeContext(IntPtr context);
+    [DllImport("authz.dll")]
+    static extern bool AuthzFreeResourceManager(IntPtr manager);
+
+    /// groups: SIDs of the groups in the token that a logon of this account would get, those of its domain included; no
+    /// password is needed. What only the kind of a logon adds is not in it.
+    public static Hashtable TokenGroups(string sid)
     {
-        IntPtr buffer;
-        int read, total;
-        var answer = Code(NetUserGetLocalGroups(null, user, 0, 1, out buffer, -1, out read, out total));
-        var names = new string[(int)answer["code"] == 0 ? read : 0];
-        for (int i = 0; i < names.Length; i++) names[i] = Text(Marshal.ReadIntPtr(buffer, i * IntPtr.Size));
-        if ((int)answer["code"] == 0) NetApiBufferFree(buffer);
-        answer["groups"] = names;
+        IntPtr manager, context = IntPtr.Zero, buffer = IntPtr.Zero;
+        var none = new string[0];
+        if (!AuthzInitializeResourceManager(1, IntPtr.Zero, IntPtr.Zero, IntPtr.Zero, IntPtr.Zero, out manager))
+            return Groups(Marshal.GetLastWin32Error(), none);
+        try
+        {
+            if (!AuthzInitializeContextFromSid(0, SidBytes(sid), manager, IntPtr.Zero, 0, IntPtr.Zero, out context))
+                return Groups(Marshal.GetLastWin32Error(), none);
+            int needed;
+            AuthzGetInformationFromContext(context, 2, 0, out needed, IntPtr.Zero);
+            buffer = Marshal.AllocHGlobal(Math.Max(needed, IntPtr.Size));
+            if (!AuthzGetInformationFromContext(context, 2, needed, out needed, buffer))
+                return Groups(Marshal.GetLastWin32Error(), none);
+            var groups = new string[Marshal.ReadInt32(buffer)];
+            for (int i = 0; i < groups.Length; i++) groups[i] = SidText(Marshal.ReadIntPtr(buffer, IntPtr.Size * (1 + 2 * i)));
+            return Groups(0, groups);
+        }
+        finally
+        {
+            if (buffer != IntPtr.Zero) Marshal.FreeHGlobal(buffer);
+            if (context != IntPtr.Zero) AuthzFreeContext(context);
+            AuthzFreeResourceManager(manager);
+        }
+    }
+
+    static Hashtable Groups(int code, string[] groups)
+    {
+        var answer = Code(code);
+        answer["groups"] = groups;
         return answer;
     }
 

@@ -11,7 +11,19 @@ function Find-PsrvSid([string]$name) {
   if ($name -eq '') { return '' }
   if ($name -eq 'LocalSystem') { return 'S-1-5-18' }
   if ($name -like 'S-1-*') { return $name }
+  # the built-in administrator, whatever its name
+  if ($name -eq ($answer['machine']['computer_name'] + '\#500')) { return $answer['machine']['machine_sid'] + '-500' }
+  Stop-PsrvAmbiguous $name
   return [PsrvNative]::FindSid((Get-PsrvFullName $name))['sid']
+}
+
+# A bare name is looked for on the machine first, then in its domain. Where both have it, nothing says who is meant.
+function Stop-PsrvAmbiguous([string]$name) {
+  $machine = $answer['machine']
+  if ($name.Contains('\') -or $name.Contains('@') -or @(1, 3) -notcontains $machine['domain_role']) { return }
+  $local = [PsrvNative]::FindSid($machine['computer_name'] + '\' + $name)
+  $other = [PsrvNative]::FindSid($machine['domain'] + '\' + $name)
+  if ($local['sid'] -ne '' -and $other['sid'] -ne '') { Stop-Psrv 'run_as_ambiguous' 0 }
 }
 
 # By what Windows manages the password of this identity; '' when a person does.
@@ -23,30 +35,29 @@ function Get-PsrvManager([string]$name, [string]$sid) {
   return ''
 }
 
-# Whether the account holds a logon right here, itself or through its groups; a denial wins. $null: not readable.
+# What the kind of a logon adds to its token.
+$psrvLogonSid = @{ Batch = 'S-1-5-3'; Service = 'S-1-5-6' }
+
+# Whether a logon of the account would hold a logon right here; a denial wins. The right may come, and be denied, through
+# any group of its token. $null: not the whole token could be looked at, so only a denial that was seen is certain.
 function Test-PsrvRight([string]$sid, [string]$right) {
-  $known = [PsrvNative]::FindName($sid)
-  if ($known['code'] -ne 0) { return $null }
-  $who = $known['name']
-  if ($who.StartsWith($answer['machine']['computer_name'] + '\', [StringComparison]::OrdinalIgnoreCase)) { $who = $known['user'] }
-  $groups = [PsrvNative]::LocalGroups($who)
-  $sids = @($sid, 'S-1-1-0', 'S-1-5-11')
-  foreach ($group in $groups['groups']) {
-    $one = [PsrvNative]::FindSid($group)
-    if ($one['code'] -eq 0) { $sids += $one['sid'] }
+  $token = [PsrvNative]::TokenGroups($sid)
+  $sids = @($sid, 'S-1-1-0', 'S-1-5-11', $psrvLogonSid[$right]) + $token['groups']
+  $machine = $answer['machine']
+  if ($machine['domain_role'] -lt 4 -and $sid.StartsWith($machine['machine_sid'] + '-')) {
+    # a local account, and one that is an administrator
+    $sids += 'S-1-5-113'
+    if ($token['groups'] -contains 'S-1-5-32-544') { $sids += 'S-1-5-114' }
   }
   $held = $false
-  $denied = $false
   foreach ($one in $sids) {
     $rights = [PsrvNative]::Rights($one)
     if ($rights['code'] -eq 2) { continue }
     if ($rights['code'] -ne 0) { return $null }
+    if ($rights['rights'] -contains ('SeDeny' + $right + 'LogonRight')) { return $false }
     if ($rights['rights'] -contains ('Se' + $right + 'LogonRight')) { $held = $true }
-    if ($rights['rights'] -contains ('SeDeny' + $right + 'LogonRight')) { $denied = $true }
   }
-  if ($denied) { return $false }
-  # without its groups a right may be overlooked
-  if (-not $held -and $groups['code'] -ne 0) { return $null }
+  if ($token['code'] -ne 0) { return $null }
   return $held
 }
 

@@ -15,14 +15,16 @@ $psrvOperation = {
   $type = [int]$definition.Principal.LogonType
   $security = $task.GetSecurityDescriptor(7)
   $before = $answer['place']
-  $user = $before['run_as']
-  if ($user -like 'S-1-*') { $user = [PsrvNative]::FindName($user)['name'] }
+  # always with its domain: a bare name may be another account's, too
+  $known = [PsrvNative]::FindName($before['run_as_sid'])
+  if ($known['code'] -ne 0) { Stop-Psrv 'no_account' $known['code'] }
+  $user = $known['name']
   Enter-PsrvWrite 'set'
   $code = 0
   $pointer = [Runtime.InteropServices.Marshal]::SecureStringToBSTR($psrvSecure['value'])
   try {
-    # TASK_UPDATE and TASK_IGNORE_REGISTRATION_TRIGGERS
-    $made = $folder.RegisterTaskDefinition($task.Name, $definition, 36, $user, [Runtime.InteropServices.Marshal]::PtrToStringBSTR($pointer), $type, $security)
+    # TASK_UPDATE, TASK_IGNORE_REGISTRATION_TRIGGERS and TASK_DONT_ADD_PRINCIPAL_ACE
+    $made = $folder.RegisterTaskDefinition($task.Name, $definition, 52, $user, [Runtime.InteropServices.Marshal]::PtrToStringBSTR($pointer), $type, $security)
     # two successes that mean failure: saved, and it never starts
     $result = [long]$made.LastTaskResult
     if ($result -ne $before['last_result'] -and ($result -eq 267035 -or $result -eq 267036)) { $code = $result }

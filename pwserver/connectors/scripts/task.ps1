@@ -18,18 +18,46 @@ function Get-PsrvTask([string]$path) {
   }
 }
 
+# Who the task runs as by its XML: a SID, or a name as older machines write it. From Server 2016 on the object model may
+# give the name without its domain.
+function Get-PsrvTaskUser([string]$text) {
+  $document = New-Object Xml.XmlDocument
+  $document.XmlResolver = $null
+  $document.LoadXml($text)
+  foreach ($part in $document.DocumentElement.ChildNodes) {
+    if ($part.LocalName -cne 'Principals') { continue }
+    foreach ($principal in $part.ChildNodes) {
+      foreach ($one in $principal.ChildNodes) { if ($one.LocalName -ceq 'UserId') { return $one.InnerText.Trim() } }
+    }
+  }
+  return ''
+}
+
+# DOMAIN\user of a SID; what was given where that cannot be told.
+function Get-PsrvFullUser([string]$user) {
+  if ($user -notlike 'S-1-*') { return $user }
+  $known = [PsrvNative]::FindName($user)
+  if ($known['code'] -ne 0) { return $user }
+  return $known['name']
+}
+
 function Read-PsrvTask {
   $answer['stage'] = 'facts'
   Get-PsrvTask $psrvParams['name']
   $task = $psrvState['task']
   $principal = $task.Definition.Principal
-  $place = New-PsrvPlace $psrvParams['name'] ([string]$principal.UserId) 'Batch'
+  $user = Get-PsrvTaskUser $task.Xml
+  if ($user -eq '') { $user = [string]$principal.UserId }
+  $place = New-PsrvPlace $psrvParams['name'] (Get-PsrvFullUser $user) 'Batch'
   $type = [int]$principal.LogonType
   if ($type -ne 1 -and $type -ne 6) { $place['stores_password'] = $false }
   $place['enabled'] = [bool]$task.Enabled
   $place['state'] = @('', 'disabled', 'queued', 'ready', 'running')[[int]$task.State]
-  $started = ([DateTime]$task.LastRunTime).ToUniversalTime()
-  if ($started.Year -gt 1980) { $place['last_start'] = Format-PsrvTime $started.Ticks }
+  # local time: in the hour that comes twice nothing says which of the two it was
+  $started = [DateTime]::SpecifyKind($task.LastRunTime, 'Unspecified')
+  if ($started.Year -gt 1980 -and -not [TimeZoneInfo]::Local.IsAmbiguousTime($started)) {
+    $place['last_start'] = Format-PsrvTime $started.ToUniversalTime().Ticks
+  }
   $result = [long]$task.LastTaskResult
   if ($result -lt 0) { $result += 4294967296 }
   $place['last_result'] = $result

@@ -1,5 +1,5 @@
 /* The functions of Windows that the native helpers import, as the practice lab answers them. Built once as advapi32.dll,
- * kernel32.dll and netapi32.dll and found through LD_LIBRARY_PATH. Each function asks the lab's model over the Unix socket
+ * kernel32.dll, netapi32.dll and authz.dll and found through LD_LIBRARY_PATH. Each function asks the lab's model over the Unix socket
  * named by PSRV_LAB_SOCKET: one line of JSON per call, one line of tab-separated names and values back. Nothing is freed:
  * the process lives for one operation. Windows text is UTF-16; errors go where GetLastError looks on Linux: errno. */
 #include <errno.h>
@@ -193,16 +193,6 @@ int NetUserChangePassword(wide domain, wide user, wide old, wide value) {
     Line l = begin("NetUserChangePassword"); text(&l, "user", user); text(&l, "old", old); text(&l, "new", value); ask(&l);
     return code();
 }
-int NetUserGetLocalGroups(wide server, wide user, int level, int flags, void **buffer, int most, int *read, int *total) {
-    (void)server; (void)level; (void)flags; (void)most;
-    Line l = begin("NetUserGetLocalGroups"); text(&l, "user", user); ask(&l);
-    *read = *total = 0;
-    if (code()) return code();
-    uint16_t **names = calloc(256, sizeof *names);
-    for (char *rest = got("groups"), *one; (one = strsep(&rest, "\x1f"));) if (*one) names[(*read)++] = widen(one);
-    *total = *read; *buffer = names;
-    return 0;
-}
 int NetApiBufferFree(void *buffer) { (void)buffer; return 0; }
 
 /* ---- logons ---- */
@@ -254,6 +244,35 @@ uint32_t LsaEnumerateAccountRights(void *policy, uint8_t *sid, void **rights, in
 int LsaNtStatusToWinError(uint32_t status) { return status == 0xC0000034 ? 2 : 5; }
 uint32_t LsaFreeMemory(void *buffer) { (void)buffer; return 0; }
 uint32_t LsaClose(void *policy) { (void)policy; return 0; }
+
+/* ---- authorization: a context is the text of its groups ---- */
+int AuthzInitializeResourceManager(uint32_t flags, void *access, void *compute, void *release, void *name, void **manager) {
+    (void)flags; (void)access; (void)compute; (void)release; (void)name;
+    *manager = (void *)3;
+    return 1;
+}
+int AuthzInitializeContextFromSid(uint32_t flags, uint8_t *sid, void *manager, void *expires, int64_t identifier, void *arguments, void **context) {
+    (void)manager; (void)expires; (void)identifier; (void)arguments;
+    Line l = begin("AuthzInitializeContextFromSid"); number(&l, "flags", flags); ascii(&l, "sid", sid_text(sid)); ask(&l);
+    *context = got("groups");
+    return good();
+}
+int AuthzGetInformationFromContext(void *context, int kind, int size, int *needed, void *buffer) {
+    struct { uint8_t *sid; uint32_t attributes; } *list;
+    char *rest = strdup(context), *one;
+    int count = 0;
+    if (kind != 2) { errno = 87; return 0; }
+    for (char *p = rest; *p; p++) if (*p == '\x1f') count++;
+    *needed = sizeof(void *) + (count + 1) * sizeof *list;
+    if (size < *needed) { errno = 122; return 0; }
+    list = (void *)((char *)buffer + sizeof(void *));
+    count = 0;
+    while ((one = strsep(&rest, "\x1f"))) if (*one) { list[count].sid = sid_bytes(one); list[count++].attributes = 7; }
+    memcpy(buffer, &count, sizeof count);
+    return 1;
+}
+int AuthzFreeContext(void *context) { (void)context; return 1; }
+int AuthzFreeResourceManager(void *manager) { (void)manager; return 1; }
 
 /* ---- the registry: a key's handle is its name ---- */
 int RegOpenKeyExW(void *root, wide name, int options, int access, void **handle) {

@@ -25,18 +25,20 @@ class Lab {
 class LabPrincipal { [string]$UserId; [int]$LogonType }
 class LabDefinition { [LabPrincipal]$Principal; [object]$Raw }
 class LabTask {
-  [string]$Name; [string]$Path; [LabDefinition]$Definition; [bool]$Enabled; [int]$State; [DateTime]$LastRunTime; [int]$LastTaskResult; [string]$Sddl
+  [string]$Name; [string]$Path; [LabDefinition]$Definition; [bool]$Enabled; [int]$State; [DateTime]$LastRunTime; [int]$LastTaskResult; [string]$Sddl; [string]$Xml
   LabTask([string]$path, $told) {
     $this.Path = $path; $this.Name = $path.Substring($path.LastIndexOf('\') + 1)
     $this.Definition = [LabDefinition]::new()
     $this.Definition.Raw = $told['definition']
+    $this.Xml = $told['xml']
     $this.Definition.Principal = [LabPrincipal]::new()
     $this.Definition.Principal.UserId = $told['user_id']
     $this.Definition.Principal.LogonType = $told['logon_type']
     $this.Enabled = $told['enabled']; $this.State = $told['state']; $this.Sddl = $told['sddl']
     $this.LastTaskResult = [Lab]::Number($told['last_result'])
     $this.LastRunTime = [DateTime]::new(1899, 12, 30)
-    if ($null -ne $told['last_run']) { $this.LastRunTime = [DateTimeOffset]::FromUnixTimeMilliseconds([long]([double]$told['last_run'] * 1000)).LocalDateTime }
+    # a DATE of Automation: the time on the wall, and nothing about which
+    if ($null -ne $told['last_run']) { $this.LastRunTime = [DateTime]::SpecifyKind([DateTimeOffset]::FromUnixTimeMilliseconds([long]([double]$told['last_run'] * 1000)).LocalDateTime, 'Unspecified') }
   }
   [string] GetSecurityDescriptor([int]$what) { return $this.Sddl }
 }

@@ -116,6 +116,10 @@ class Authority(State):
     """A domain's fine-grained policies by name."""
     delegated: list[str] = Field(default_factory=list)
     """SIDs that may reset the passwords of a domain's ordinary accounts."""
+    nested: dict[str, list[str]] = Field(default_factory=dict)
+    """A domain's groups in groups: the SID of a group → SIDs of the groups that are its members."""
+    groups_readable: bool = True
+    """Whether other machines' sessions may read which groups an account is in."""
     pdc: str = ""
     """The controller that is the domain's PDC emulator; "": this one."""
     pdc_record: str = ""

@@ -251,7 +251,7 @@ def _account(net: Network, controller: Machine, account: Account) -> Values:
     computed = UF_COMPUTED_LOCKED if account.is_locked(policy, now) else 0
     computed |= UF_COMPUTED_EXPIRED if account.must_change or account.password_expired(policy, now) else 0
     sid = controller.sid_of(account)
-    groups = {controller.real(group) for group in (*account.groups, "@-513", *["@-525"] * account.protected)}
+    groups = controller.groups_of(account)
     fine = [_fine_dn(_domain_dn(net, controller), account.fine_policy).encode()] if account.fine_policy else []
     return {
         "objectClass": classes,
@@ -266,7 +266,7 @@ def _account(net: Network, controller: Machine, account: Account) -> Values:
         "accountExpires": [_number(NEVER) if account.expires is None else _filetime(account.expires)],
         "adminCount": [b"1"] if account.admin_count else [],
         "servicePrincipalName": [spn.encode() for spn in account.spns],
-        "tokenGroups": [sid_bytes(group) for group in sorted(groups)],
+        "tokenGroups": [sid_bytes(group) for group in groups],
         "msDS-ResultantPSO": fine,
         "nTSecurityDescriptor": [descriptor(controller, account)],
     }

@@ -54,6 +54,10 @@ def get_system_time(net: Network, machine: Machine, caller: Caller) -> Result:
     return {"unix": net.now()}
 
 
+def time_zone(net: Network, machine: Machine, caller: Caller) -> Result:
+    return {"name": machine.time_zone}
+
+
 def get_tick_count(net: Network, machine: Machine, caller: Caller) -> Result:
     return {"milliseconds": int(net.now() * 1000)}
 
@@ -131,6 +135,7 @@ HANDLERS: dict[str, Callable[..., Result]] = {
     "CompileType": compile_type,
     "CheckTokenMembership": check_token_membership,
     "GetSystemTimeAsFileTime": get_system_time,
+    "GetDynamicTimeZoneInformation": time_zone,
     "GetTickCount64": get_tick_count,
     "Sleep": sleep,
     "RegOpenKeyEx": reg_open_key,

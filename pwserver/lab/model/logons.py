@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pwserver.lab import calls
 from pwserver.lab.model.accounts import GRACE_S, GUEST, Account, Authority
-from pwserver.lab.model.machines import RIGHT_OF_TYPE, WELL_KNOWN, Machine, virtual_sid
+from pwserver.lab.model.machines import RIGHT_OF_TYPE, SID_OF_TYPE, WELL_KNOWN, Machine, virtual_sid
 
 if TYPE_CHECKING:
     from pwserver.lab.model.network import Network
@@ -38,7 +38,7 @@ class Named:
 
     @property
     def domain_groups(self) -> list[str]:
-        return [self.owner.real(group) for group in self.account.groups] if self.account and self.is_domain else []
+        return self.owner.groups_of(self.account) if self.account and self.is_domain else []
 
 
 def split(user: str, domain: str = "") -> tuple[str, str]:
@@ -109,7 +109,7 @@ def log_on(
     if account.bad_count:
         account.forget_bad()
         net.changed()
-    if not machine.has_right(machine.held_by(who.sid, who.domain_groups), RIGHT_OF_TYPE[kind]):
+    if not machine.has_right(machine.held_by(who.sid, who.domain_groups) | {SID_OF_TYPE[kind]}, RIGHT_OF_TYPE[kind]):
         return calls.NOT_GRANTED, ""
     if who.is_domain and kind != 3:
         machine.cached[who.sid] = account.password

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from pwserver.lab.model.accounts import Account, Authority, State
 from pwserver.lab.model.faults import Fault
 
 ADMINISTRATORS, USERS, REMOTE_MANAGEMENT = "S-1-5-32-544", "S-1-5-32-545", "S-1-5-32-580"
-EVERYONE, AUTHENTICATED, LOCAL_ACCOUNT = "S-1-1-0", "S-1-5-11", "S-1-5-113"
+EVERYONE, AUTHENTICATED, LOCAL_ACCOUNT, LOCAL_ADMINISTRATOR = "S-1-1-0", "S-1-5-11", "S-1-5-113", "S-1-5-114"
 NETWORK, BATCH, SERVICE, INTERACTIVE = (
     "SeNetworkLogonRight",
     "SeBatchLogonRight",
@@ -20,6 +20,8 @@ NETWORK, BATCH, SERVICE, INTERACTIVE = (
     "SeInteractiveLogonRight",
 )
 RIGHT_OF_TYPE = {2: INTERACTIVE, 3: NETWORK, 4: BATCH, 5: SERVICE}
+SID_OF_TYPE = {2: "S-1-5-4", 3: "S-1-5-2", 4: "S-1-5-3", 5: "S-1-5-6"}
+"""What the kind of a logon adds to its token."""
 DEFAULT_RIGHTS = {
     EVERYONE: [NETWORK],
     ADMINISTRATORS: [NETWORK, BATCH, INTERACTIVE],
@@ -56,6 +58,9 @@ class Task(State):
     run_as: str
     logon_type: int = calls.TASK_LOGON_PASSWORD
     stored: str | None = None
+    shows: Literal["name", "sid", "bare"] = "name"
+    """How it tells whom it runs as. name: DOMAIN\\user, as up to Server 2012 R2. sid: the SID in its XML, and without
+    the domain by the object model, as from Server 2016 on. bare: without the domain everywhere."""
     sddl: str = "D:(A;;FA;;;BA)(A;;FA;;;SY)"
     definition: dict[str, Any] = Field(default_factory=dict)
     last_run: float | None = None
@@ -161,6 +166,7 @@ class Machine(State):
     laps: Laps | None = None
     located: dict[str, str] = Field(default_factory=dict)
     """What its locator found last: a domain's folded name → the controller."""
+    time_zone: str = "UTC"
     forbids_storing: bool = False
     """A policy forbids storing passwords for tasks."""
     fault: Fault = Field(default_factory=Fault)
@@ -216,7 +222,24 @@ class Machine(State):
             more = {group for group, members in self.groups.items() if {self.real(one) for one in members} & token}
             grown = not more <= token
             token |= more
+        if LOCAL_ACCOUNT in token and ADMINISTRATORS in token:
+            token.add(LOCAL_ADMINISTRATOR)
         return token
+
+    def groups_of(self, account: Account) -> list[str]:
+        """SIDs of all groups of the domain that one of its accounts is in, its primary group and groups in groups
+        included."""
+        found = {self.real(group) for group in (*account.groups, "@-513", *["@-525"] * account.protected)}
+        grown = True
+        while grown:
+            more = {
+                self.real(group)
+                for group, members in self.sam.nested.items()
+                if {self.real(member) for member in members} & found
+            }
+            grown = not more <= found
+            found |= more
+        return sorted(found)
 
     def has_right(self, token: set[str], right: str) -> bool:
         """Granted to anything in the token and denied to nothing in it."""

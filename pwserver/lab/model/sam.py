@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pwserver.lab import calls
 from pwserver.lab.model import logons
 from pwserver.lab.model.accounts import Account, in_history, meets
-from pwserver.lab.model.machines import Machine
+from pwserver.lab.model.machines import LOCAL_ACCOUNT, LOCAL_ADMINISTRATOR, Machine
 
 if TYPE_CHECKING:
     from pwserver.lab.model.network import Caller, Network
@@ -133,12 +133,25 @@ def lookup_account_sid(net: Network, machine: Machine, caller: Caller, sid: str)
     return {"code": 0 if name else calls.NO_SUCH_NAME, "name": name, "domain": domain}
 
 
-def net_user_get_local_groups(net: Network, machine: Machine, caller: Caller, user: str) -> Result:
-    who = logons.find(net, machine, user)
-    if who.account is None:
-        return {"code": calls.NO_SUCH_USER, "groups": []}
-    token = machine.held_by(who.sid, who.domain_groups)
-    return {"groups": sorted(group for group in machine.groups if group in token)}
+def authz_context(net: Network, machine: Machine, caller: Caller, flags: int, sid: str) -> Result:
+    """The groups that a logon of ``sid`` would have here. A domain's account is looked up at a controller, and by
+    whoever may read its groups; what tells how somebody logged on (network, batch, local account) is not among them."""
+    if machine.account_of(sid) is not None:
+        return {"groups": _groups(machine, sid, [])}
+    for controller in net.controllers():
+        account = controller.account_of(sid)
+        if account is None:
+            continue
+        if controller.fault.off:
+            return {"code": calls.NO_SUCH_DOMAIN, "groups": []}
+        if not controller.sam.groups_readable:
+            return {"code": calls.DENIED, "groups": []}
+        return {"groups": _groups(machine, sid, controller.groups_of(account))}
+    return {"code": calls.NO_SUCH_NAME, "groups": []}
+
+
+def _groups(machine: Machine, sid: str, domain_groups: list[str]) -> list[str]:
+    return sorted(machine.held_by(sid, domain_groups) - {sid, LOCAL_ACCOUNT, LOCAL_ADMINISTRATOR})
 
 
 def lsa_enumerate_account_rights(net: Network, machine: Machine, caller: Caller, sid: str) -> Result:
@@ -156,6 +169,6 @@ HANDLERS: dict[str, Callable[..., Result]] = {
     "LogonUserW": logon_user,
     "LookupAccountNameW": lookup_account_name,
     "LookupAccountSidW": lookup_account_sid,
-    "NetUserGetLocalGroups": net_user_get_local_groups,
+    "AuthzInitializeContextFromSid": authz_context,
     "LsaEnumerateAccountRights": lsa_enumerate_account_rights,
 }

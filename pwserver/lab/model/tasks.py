@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 from pwserver.lab import calls
 from pwserver.lab.model import logons
@@ -21,9 +22,13 @@ def get_task(net: Network, machine: Machine, caller: Caller, path: str) -> Resul
     if task is None:
         return {"hresult": calls.E_NO_TASK}
     definition = copy.deepcopy(task.definition)
-    definition["principal"] = definition.get("principal", {}) | {"user_id": task.run_as, "logon_type": task.logon_type}
+    bare = task.run_as.rpartition("\\")[2]
+    user_id = task.run_as if task.shows == "name" else bare
+    sid = logons.name_to_sid(net, machine, task.run_as)[0]
+    in_xml = {"name": task.run_as, "sid": sid or task.run_as, "bare": bare}[task.shows]
+    definition["principal"] = definition.get("principal", {}) | {"user_id": user_id, "logon_type": task.logon_type}
     return {
-        "user_id": task.run_as,
+        "user_id": user_id,
         "logon_type": task.logon_type,
         "enabled": task.enabled,
         "state": 4 if task.running else 3 if task.enabled else 1,
@@ -31,7 +36,19 @@ def get_task(net: Network, machine: Machine, caller: Caller, path: str) -> Resul
         "last_result": task.last_result,
         "sddl": task.sddl,
         "definition": definition,
+        "xml": _xml(definition, in_xml),
     }
+
+
+def _xml(definition: dict[str, Any], user_id: str) -> str:
+    """The task as the scheduler writes it down. Triggers may name users, too."""
+    named = [each["user_id"] for each in definition.get("triggers", []) if "user_id" in each]
+    users = "".join(f"<UserId>{escape(each)}</UserId>" for each in named)
+    return (
+        '<?xml version="1.0"?><Task version="1.4" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">'
+        f"<Triggers><LogonTrigger>{users}</LogonTrigger></Triggers>"
+        f'<Principals><Principal id="Author"><UserId>{escape(user_id)}</UserId></Principal></Principals></Task>'
+    )
 
 
 def register_task(
@@ -70,6 +87,8 @@ def register_task(
         machine.tasks.append(task)
     task.run_as, task.logon_type, task.stored = user, logon_type, stored
     task.sddl = sddl if sddl is not None else "D:(A;;FA;;;BA)"
+    if not flags & calls.TASK_DONT_ADD_PRINCIPAL_ACE:
+        task.sddl += f"(A;;FR;;;{logons.name_to_sid(net, machine, user)[0]})"
     task.definition = copy.deepcopy(definition)
     if flags & calls.TASK_DISABLE:
         task.definition.setdefault("settings", {})["enabled"] = False

@@ -13,7 +13,9 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import scoped_session
 
 from pwserver.connectors.base import Answer, Call, Connector, Credential, Evidence, Key, Outcome, ask
+from pwserver.connectors.domain import KIND as DOMAIN
 from pwserver.connectors.domain import Directory, Trust
+from pwserver.connectors.scheduled_task import account_there
 from pwserver.core.secrets import Sealed, Secret, bound_to
 from pwserver.core.timing import Timing
 from pwserver.extensions import db
@@ -296,6 +298,12 @@ def _known_sid(link: SyncLink, account: SyncLink) -> str:
     return account.told_account_sid or ""
 
 
+def _holder(account: SyncLink) -> str:
+    """The account whose password a place stores, by its name."""
+    name = f"{account.machine}\\{account.settings.get('user_name', '')}"
+    return account_there(name, is_local=account.kind != DOMAIN.kind)
+
+
 def _place(link: SyncLink, account: SyncLink, agent: SyncAgent, *, forced: bool) -> Place:
     return Place(
         link_id=link.id,
@@ -308,7 +316,7 @@ def _place(link: SyncLink, account: SyncLink, agent: SyncAgent, *, forced: bool)
         agent_host=agent.host,
         agent_port=agent.port,
         agent_pin=agent.pin,
-        account="" if link.is_account else f"{account.machine}\\{account.settings.get('user_name', '')}",
+        account="" if link.is_account else _holder(account),
         account_sid=_known_sid(link, account),
         machine_sid=link.told_machine_sid,
         reset_allowed=link.reset_allowed,
