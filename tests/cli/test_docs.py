@@ -25,7 +25,13 @@ STEPS = {
     "none": "-",
 }
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-NAMES = {"machine": "LAB-05", "account": "LAB-05\\Administrator", "login": "CORP\\lab-adm", "time": "14:20"}
+NAMES = {
+    "machine": "LAB-05",
+    "account": "LAB-05\\Administrator",
+    "login": "CORP\\lab-adm",
+    "name": "backupd",
+    "time": "14:20",
+}
 
 
 def reasons_page() -> str:

@@ -11,11 +11,11 @@ CLI = "tests/cli/test_cli_sync.py::"
 
 MUTANTS: tuple[SourceMutant, ...] = (
     SourceMutant(
-        "a-slow-stop-ends-with-the-time-to-live",
+        "the-clock-keeps-a-stopped-service-down",
         SCRIPTS + "restart_service.ps1",
-        "if ($now -ge $psrvState['stop_until'] -or",
-        "if ($psrvWatch.ElapsedMilliseconds -ge 0 -or",
-        OPERATIONS + "test_a_service_that_takes_minutes_to_stop_or_start_runs_afterwards[slow-stop]",
+        "    if ([PsrvService]::Uptime() -ge $psrvState['start_until']) { return 1053 }\n",
+        "    return 1053\n",
+        OPERATIONS + "test_a_service_that_takes_minutes_to_stop_or_start_runs_afterwards[stops-after-the-wait]",
     ),
     SourceMutant(
         "a-stop-is-remembered-only-when-it-has-ended",
