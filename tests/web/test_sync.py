@@ -499,3 +499,26 @@ def test_generate_works_without_script_and_keeps_the_choice(scene: Callable[...,
     assert made
     assert re.search(r'value="correct" id="w-correct" checked', page)
 
+
+
+def with_service(state: str, reason: str, **columns: object) -> Entry:
+    entry = scenes.chain()
+    scenes.change(scenes.link(entry, "LAB-03", account=False), state=state, reason=reason, **columns)
+    return entry
+
+
+def test_a_service_that_is_down_is_named_with_its_code_and_what_to_do(scene: Callable[..., str], browser_of: Of) -> None:
+    entry = scene(with_service, "down", "did_not_start", reason_code="1058", restart_pending=True)
+    page = browser_of("olivia").get(f"/passwords/{entry}/synchronization").text
+    assert "A service on LAB-03 is stopped and not up" in page
+    assert "We stopped LabImaging on LAB-03 and it did not start." in page
+    assert "1058" in page
+    assert "Start it there, then Retest Sync" in page
+    assert "goes on with the old one" not in page
+    assert "Approve…" not in page
+
+
+def test_a_service_that_may_not_be_restarted_says_why(scene: Callable[..., str], browser_of: Of) -> None:
+    entry = scene(with_service, "updated", "start_disabled", restart_pending=True)
+    page = browser_of("olivia").get(f"/passwords/{entry}/synchronization").text
+    assert "LabImaging on LAB-03 was not restarted" in page
