@@ -98,9 +98,21 @@ class Evidence:
     """How a domain account's logon was made: Kerberos, or a bind that counts with the last-set stamp."""
     notes: str = ""
     """What a person should know of the account besides."""
+    no_logon: str = ""
+    """Why no logon could prove the value, in the machine's own terms."""
+    turned_away: bool = False
+    """A logon with the right value was refused, for another cause than the value; it may have been counted."""
     domain: str = ""
     """Tests of agents: the full name of the domain it stands in or is, "" for none or where it was not told."""
     short_domain: str = ""
+
+
+TURNED_AWAY = "turned_away"
+"""A refused logon that says nothing about the value: the account's password has not been set since its last proof."""
+ASKS_MORE = "asks_more"
+"""After the password the target asks for more, so that no logon can prove one."""
+NOT_JUDGED = frozenset({TURNED_AWAY, ASKS_MORE})
+"""Refusals that may have been counted, and yet judge no value."""
 
 
 class ConnectorError(Exception):
@@ -161,6 +173,11 @@ class Outcome:
     wrote: bool | None = False
     safe_in: timedelta | None = None
     bug: bool = False
+
+    @property
+    def refuses_value(self) -> bool:
+        """Whether the target judged this account's value and said no to it."""
+        return self.answer == Answer.REFUSED and Key.TARGET in self.spent and self.reason not in NOT_JUDGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +260,9 @@ def ask(call: Callable[[], Evidence], *, secrets: Iterable[Secret]) -> Outcome:
     """Makes one connector call and returns its answer; never raises for anything a target can do."""
     known = list(secrets)
     try:
-        outcome = Outcome(Answer.APPLIED, evidence=call(), wrote=None)
+        evidence = call()
+        spent = frozenset({Key.TARGET} if evidence.turned_away else ())
+        outcome = Outcome(Answer.APPLIED, text=evidence.no_logon, evidence=evidence, spent=spent, wrote=None)
     except ConnectorError as error:
         outcome = Outcome(
             error.answer, error.reason, error.code, error.text, error.evidence, error.spent, error.wrote, error.safe_in

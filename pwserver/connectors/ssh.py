@@ -52,6 +52,14 @@ class NoPassword(SshError):
     """The server offers no login by password here; none was sent."""
 
 
+class MustChange(NoPassword):
+    """The server took the password and wants another one before it lets this user in."""
+
+
+class AsksMore(NoPassword):
+    """After the password the server asks another question: a code, a second factor. Nothing was judged."""
+
+
 class LoginRefused(SshError):
     """The server refused this user with this password."""
 
@@ -72,11 +80,13 @@ class Door:
 class _OneTry(asyncssh.SSHClient):
     """Hands the password out once, to whichever of the two password methods the server asks for first."""
 
-    def __init__(self, pin: str, secret: Secret | None) -> None:
-        self.pin, self.secret = pin, secret
+    def __init__(self, pin: str, secret: Secret | None, *, questions: bool = True) -> None:
+        self.pin, self.secret, self.questions = pin, secret, questions
         self.sent = False
         self.wrong_key = ""
         self.must_change = False
+        self.asked_more = ""
+        self._question = ""
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         if matches(key, self.pin):
@@ -98,14 +108,26 @@ class _OneTry(asyncssh.SSHClient):
         return NotImplemented
 
     def kbdint_auth_requested(self) -> str | None:
-        return None if self.sent or self.secret is None else ""
+        return "" if self.questions and self.secret is not None and not self.sent else None
 
     def kbdint_challenge_received(self, name: str, instructions: str, lang: str, prompts: Any) -> list[str] | None:
         if not prompts:
+            self.must_change |= self.sent and _is_expiry(instructions)
             return []
+        words = " ".join([instructions, *(prompt for prompt, _ in prompts)]).strip()
+        if self.sent and words != self._question:  # the same question again is how a wrong password ends
+            self.must_change |= _is_expiry(words)
+            self.asked_more = words
+        self._question = words
         # One hidden question is the password. Anything else (a second question, an echoed one) is not for us.
         value = self._hand_out() if len(prompts) == 1 and not prompts[0][1] else None
         return None if value is None else [value]
+
+
+def _is_expiry(words: str) -> bool:
+    """Whether a server that asks questions has taken the password and wants a new one (the words of Linux-PAM)."""
+    words = words.casefold()
+    return any(each in words for each in ("change your password", "new password", "current password", "has expired"))
 
 
 def matches(key: asyncssh.SSHKey, pin: str) -> bool:
@@ -118,9 +140,12 @@ def matches(key: asyncssh.SSHKey, pin: str) -> bool:
     return hmac.compare_digest(key.get_fingerprint(), pin)
 
 
-async def login(door: Door, user: str, secret: Secret) -> asyncssh.SSHClientConnection:
-    """A connection as ``user``, made with exactly one password try; :func:`close` it. Raises an :class:`SshError`."""
-    client = _OneTry(door.pin, secret)
+async def login(door: Door, user: str, secret: Secret, *, questions: bool = True) -> asyncssh.SSHClientConnection:
+    """Connect as ``user`` with exactly one password try; :func:`close` it. Raise an :class:`SshError`.
+
+    ``questions``: the server may ask for the password (keyboard-interactive) where it does not take it at once.
+    """
+    client = _OneTry(door.pin, secret, questions=questions)
     connection = await _connect(door, user, client)
     if not client.sent:
         await close(connection)
@@ -185,7 +210,9 @@ def _meaning(error: BaseException, client: _OneTry) -> BaseException:
         return WrongKey(client.wrong_key)
     if isinstance(error, asyncssh.PermissionDenied) or "Too many authentication failures" in str(error):
         if client.must_change:
-            return NoPassword("the device asks for another password before it lets this user in", sent=True)
+            return MustChange("the device asks for another password before it lets this user in", sent=True)
+        if client.asked_more:
+            return AsksMore(f"after the password it asks: {client.asked_more}", sent=True)
         return LoginRefused(sent=True) if client.sent else NoPassword("the device takes no passwords from this user")
     if isinstance(error, (asyncssh.Error, OSError)):
         text = getattr(error, "reason", "") or str(error)

@@ -83,6 +83,23 @@ REASONS: Mapping[str, Reason] = {
         "Look at the account on {machine}, then Retest Sync; or Approve.",
         "approve",
     ),
+    "not_provable": Reason(
+        "The SSH server of {machine} does not let {account} log in with a password, whatever the password is. So no "
+        "login can prove it. Nothing was changed.",
+        "Approve sets a password without a proof. To have it proved, allow such logins there, then Retest Sync.",
+        "approve",
+    ),
+    "asks_more": Reason(
+        "{machine} asks {account} for more than a password, so no login of ours can prove it. Nothing was changed.",
+        "Approve sets a password without a proof. To have it proved, allow a login by password alone there.",
+        "approve",
+    ),
+    "turned_away": Reason(
+        "{machine} turned a login as {account} away, but its password has not been set since we last proved or set it. "
+        "Another cause keeps the account out. Nothing was changed.",
+        "Look there for what it is (pam_access, a time, a limit), then Retest Sync.",
+        "retest",
+    ),
     "account_state": Reason(
         "Nothing was changed. {account} on {machine} is disabled, locked or expired, so its password cannot be proved.",
         "Put the account right, then Retest Sync; or Approve.",
@@ -276,6 +293,34 @@ REASONS: Mapping[str, Reason] = {
         "Choose one for the link or for its agent.",
         "edit",
     ),
+    "linked_expired": Reason(
+        "{machine} let our linked credential {login} in, but its password has expired there, and no command is run "
+        "before it is changed. Nothing was changed.",
+        "Set a new password for it there and in the vault, or stop it from expiring. Then Retest Sync.",
+        "agent",
+    ),
+    "linked_elsewhere": Reason(
+        "The linked credential {login} is the account of another device than {machine}, so it was not sent there.",
+        "Choose a linked credential of {machine} for this link, or for the agent.",
+        "edit",
+    ),
+    "not_root": Reason(
+        "{login} can log in to {machine} but is not root there and may not run what is needed by sudo. Nothing was "
+        "changed.",
+        "Allow it there (the manual lists the commands) or choose root as linked credential; then Retest Sync.",
+        "agent",
+    ),
+    "sudo_asks": Reason(
+        "{login} can log in to {machine}, but sudo asks it for a password there. Nothing was changed.",
+        "Allow the commands with NOPASSWD there, or choose root as linked credential; then Retest Sync.",
+        "agent",
+    ),
+    "no_shadow": Reason(
+        "{machine} has no line for {account} in its shadow database, or that database cannot be read. Nothing was "
+        "changed.",
+        "A Device Password is an account of the machine itself, not one of a directory. Correct the link.",
+        "edit",
+    ),
     "not_admin": Reason(
         "{login} can log on to {machine} but is no administrator there, or Windows gives it a reduced token over the "
         "network (LocalAccountTokenFilterPolicy). Nothing was changed.",
@@ -298,9 +343,9 @@ REASONS: Mapping[str, Reason] = {
         "agent",
     ),
     "no_tools": Reason(
-        "{machine} lacks a program that sets or reads passwords. Nothing was changed.",
-        "Install chpasswd, getent and sha256sum there, then Retest Sync.",
-        "retest",
+        "{machine} has no shell for {login}, or lacks a program that sets or reads passwords. Nothing was changed.",
+        "Only a device with sh, chpasswd and sha256sum can be managed: install them there, or take the link out.",
+        "edit",
     ),
     "pin_changed": Reason(
         "{machine} shows another certificate or host key than the one that was confirmed. Either it was renewed or "
@@ -589,7 +634,8 @@ REASONS: Mapping[str, Reason] = {
     ),
     # ---- the engine's own ------------------------------------------------------------------------
     "written_only": Reason(
-        "Written, but the logon could not prove it: {account} on {machine} is locked, disabled or restricted.",
+        "Written, but no logon can prove it: {account} on {machine} is locked, disabled, restricted, or not let in "
+        "with a password.",
         "Put the account right, then Retest Sync.",
         "retest",
     ),

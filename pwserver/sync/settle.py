@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from pwserver.connectors.base import Answer, Evidence, Key, Means, Outcome, same_stamp
+from pwserver.connectors.base import Answer, Evidence, Means, Outcome, same_stamp
 from pwserver.core.states import LinkState
 from pwserver.core.timing import RetryPolicy, Timing
 from pwserver.sync.chain import COUNTING, After, Link, Proof
@@ -38,10 +38,13 @@ STOPPED = "stopped"
 def proof_from(link: Link, version: str, evidence: Evidence, now: datetime) -> Proof:
     """A proof of ``version`` by this evidence. ``logon_at`` moves only when a logon was made."""
     before = link.proof.logon_at if link.proof and link.proof.version == version else None
+    means = evidence.means or Means.WRITTEN
+    if means == Means.UNCHANGED and link.proof and link.proof.means not in COUNTING:
+        means = link.proof.means  # unchanged since it was written, which is no proof
     return Proof(
         version,
         link.settings_rev,
-        evidence.means or Means.WRITTEN,
+        means,
         evidence.host,
         evidence.stamp,
         now,
@@ -128,7 +131,7 @@ def _not_written(link: Link, outcome: Outcome, now: datetime, timing: Timing) ->
         if outcome.reason == MANAGED:
             return After(LinkState.MANAGED, MANAGED, maybe=link.maybe)
         once = outcome.reason in AT_ITS_TIME and outcome.safe_in is not None and link.reason not in AT_ITS_TIME
-        wrong_value = Key.TARGET in outcome.spent
+        wrong_value = outcome.refuses_value
         return After(
             LinkState.REFUSED,
             outcome.reason,
@@ -189,11 +192,11 @@ def after_probe_logon(
 ) -> After:
     """After the one logon with a version that may be there."""
     if outcome.answer == Answer.APPLIED and outcome.evidence:
-        if outcome.evidence.means in COUNTING:
-            proof = proof_from(link, version, outcome.evidence, now)
+        proof = proof_from(link, version, outcome.evidence, now)
+        if proof.means in COUNTING:
             return After(LinkState.IN_SYNC, holds=version, proof=proof)
         return After(LinkState.UNKNOWN, "cannot_tell", maybe=link.maybe, next_try_at=retry_at(link, now, timing.retry))
-    if outcome.answer == Answer.REFUSED and Key.TARGET in outcome.spent:
+    if outcome.refuses_value:
         rest = tuple(other for other in link.maybe if other != version)
         if rest:
             return After(LinkState.UNKNOWN, "next_candidate", maybe=rest, next_try_at=retry_at(link, now, timing.retry))
@@ -216,6 +219,8 @@ def after_failed_probe(link: Link, outcome: Outcome, now: datetime, timing: Timi
 def after_test(link: Link, version: str, outcome: Outcome, now: datetime, timing: Timing) -> After:
     """After a test of an account link with ``version``. A test that cannot tell changes nothing."""
     if outcome.answer == Answer.APPLIED and outcome.evidence and outcome.evidence.means in COUNTING:
+        if outcome.evidence.means == Means.UNCHANGED:  # read, where no logon can be made: as good as its last proof
+            return after_unmoved(link, outcome.evidence, now)
         return After(LinkState.IN_SYNC, holds=version, proof=proof_from(link, version, outcome.evidence, now))
     if outcome.reason == WOULD_LOCK:
         return After(link.state, WOULD_LOCK, next_try_at=_safe_at(outcome, now))
@@ -225,7 +230,7 @@ def after_test(link: Link, version: str, outcome: Outcome, now: datetime, timing
         return After(LinkState.UNKNOWN, GRACE_HOUR, forget_proof=True, next_try_at=_safe_at(outcome, now))
     if outcome.answer == Answer.REFUSED and outcome.reason == MANAGED:
         return After(LinkState.MANAGED, MANAGED)
-    if outcome.answer == Answer.REFUSED and Key.TARGET in outcome.spent:
+    if outcome.refuses_value:
         return After(LinkState.REFUSED, outcome.reason, forget_proof=True)
     if outcome.answer == Answer.BLOCKED:
         return After(LinkState.BLOCKED, outcome.reason)

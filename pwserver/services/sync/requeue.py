@@ -22,9 +22,8 @@ Session = scoped_session[Any]
 ACTIVE = ("queued", "running", "waiting")
 
 OUR_LOGIN = (
-    "login_refused", "login_not_accepted", "linked_refused", "linked_state", "linked_denied", "linked_unclear",
-    "override_refused",
-    "waiting_for_login",
+    "login_refused", "login_not_accepted", "linked_refused", "linked_state", "linked_denied", "linked_expired",
+    "linked_unclear", "linked_elsewhere", "override_refused", "waiting_for_login",
 )  # fmt: skip
 """Reasons of a blocked link that end by themselves once the login is accepted again."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import scoped_session
 
-from pwserver.connectors.base import Answer, Evidence, Key, Outcome
+from pwserver.connectors.base import NOT_JUDGED, Answer, Evidence, Key, Outcome
 from pwserver.core.timing import Timing
 from pwserver.models import Account, SyncLink, SyncRun
 from pwserver.services import locking
@@ -109,6 +109,8 @@ def settle(
             accounts.reserve(session, each.key, attempt.id, at)  # it cost a try against all expectation: booked
     said = answers.said_by(session, [each.key for each in tries])
     for each in tries:
+        if outcome.reason in NOT_JUDGED and each.role == Key.TARGET:
+            continue  # it may have been counted, but no value was judged
         if each.digests and _stops(each, outcome):
             said.remember(each.key, each.digests, accepted=False, reason=outcome.reason, at=at)
         elif _accepts(said, attempt, each, outcome, at, digests_of):
