@@ -2,8 +2,9 @@
 
 It knows the one command that the connector sends and answers as a device's shell would. Logins are judged and counted
 by the model. A device that is off closes every connection at once; its other faults are looked at with every connection
-and every command: slow, cut before or after, late, another host key (``certificate``, ``reinstalled``), no shells,
-refused logins.
+and every command: slow, cut before or after, late, another host key (``certificate``, ``reinstalled``), no shell
+(``no-shells``), a command line of its own (``constrained``), refused logins, an SSH server that admits administrators
+alone (``no-network``), a login that is not root (``filtered``).
 """
 
 from __future__ import annotations
@@ -119,6 +120,10 @@ class Switch:
         finally:
             connection.abort()
 
+    def admits(self, name: str, user: str) -> bool:
+        """Whether the SSH server lets this user in at all: with ``no-network`` only administrators (AllowUsers)."""
+        return not self.network.fault(name).no_network or self.network.device(name).is_admin(user)
+
     async def ask(self, question: Callable[[], T]) -> T:
         """Asks the truth, which may write to disk, without holding up the other connections."""
         return await self._loop.run_in_executor(None, question)
@@ -159,7 +164,7 @@ class _Login(asyncssh.SSHServer):
 
     async def validate_kbdint_response(self, username: str, responses: Any) -> bool:
         network, name = self.switch.network, self.name
-        if network.fault(name).refuse_login or len(responses) != 1:
+        if network.fault(name).refuse_login or len(responses) != 1 or not self.switch.admits(name, username):
             return False
         return await self.switch.ask(lambda: network.device(name).check(username, responses[0])) == ""
 
@@ -193,11 +198,16 @@ class _Session:
         if self.fault.no_shells:
             process.exit(1)
             return None
+        if self.fault.constrained:
+            process.stdout.write(b"% Invalid input detected at the marker.\r\n")
+            process.exit(1)
+            return None
         attempt, ttl, _unlock, user = (await process.stdin.readline()).decode().split()
         if self.device.last_set(user) is None:
             return self.stop(attempt, "no_account")
         if self.fault.filtered or not self.device.is_admin(self.login):
-            return self.stop(attempt, "not_admin")
+            return self.stop(attempt, "not_root")
+        self._tell(attempt, user)
         self.say("ready", attempt, self.fault.name or self.name, *self._look(user))
         if await process.stdin.readline() != b"go\n":
             process.exit(0)
@@ -206,11 +216,25 @@ class _Session:
         account, _, value = line.removesuffix("\n").partition(":")
         return await self._set(attempt, int(ttl) / 100, account, value)
 
-    def _look(self, user: str) -> tuple[str, str]:
-        """State and digest. The digest moves with every set, as a real one does with its new salt."""
-        device = self.device
+    def _tell(self, attempt: str, user: str) -> None:
+        """What decides over a login: sshd's settings, and the lock after too many wrong ones, which is pam_faillock."""
+        self.say("account", attempt, 1000, "yes", "127.0.0.1", user)
+        for setting in ("permitrootlogin no", "passwordauthentication no", "kbdinteractiveauthentication yes"):
+            self.say("sshd", attempt, setting)
+        if self.fault.no_network:
+            for name in filter(self.device.is_admin, self.device.accounts):
+                self.say("sshd", attempt, "allowusers", name)
+        if self.device.threshold:
+            options = (f"deny={self.device.threshold}", f"unlock_time={int(self.device.duration_s)}")
+            self.say("faillock", attempt, "preauth", *options)
+
+    def _look(self, user: str) -> tuple[object, ...]:
+        """The account's line in the shadow database, and its wrong logins. The digest moves with every set, as a real
+        one does with its new salt."""
+        device, at = self.device, self.switch.network.now()
         stamp = hashlib.sha256(f"{self.name}\0{user}\0{device.last_set(user)!r}".encode()).hexdigest()
-        return "locked" if device.locked(user) else "ok", stamp
+        wrong = ",".join(str(int(each)) for each in device.failures(user)) or "none"
+        return "ok", stamp, int((device.last_set(user) or 0) // 86400), 99999, "-", "-", int(at), 0, wrong
 
     async def _set(self, attempt: str, ttl_s: float, user: str, value: str) -> None:
         fault, device = self.fault, self.device

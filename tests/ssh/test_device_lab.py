@@ -144,8 +144,10 @@ def test_a_late_write_comes_within_its_time_to_live_or_never(lab: Lab) -> None:
         ("reinstalled", Blocked, "pin_changed"),
         ("certificate", Blocked, "pin_changed"),
         ("refuse-login", Blocked, "linked_refused"),
-        ("filtered", Blocked, "not_admin"),
-        ("no-shells", Unreachable, "line_broken"),
+        ("filtered", Blocked, "not_root"),
+        ("no-shells", Blocked, "no_tools"),
+        ("constrained", Blocked, "no_tools"),
+        ("no-network", Refused, "not_provable"),
         ("echo", Refused, "policy"),
     ],
 )
@@ -162,9 +164,29 @@ def test_a_locked_account_costs_nothing_more(lab: Lab) -> None:
     while not device.locked("admin"):
         device.check("admin", "wrong")
     counted = lab.wrong()
-    with pytest.raises(Refused, match="account_state"):
+    with pytest.raises(Refused, match="account_locked") as refused:
         lab.connector().change(call(), lab.old, NEW)
+    assert refused.value.safe_in is not None
     assert lab.wrong() == counted
+
+
+def test_what_the_server_never_admits_is_set_and_said_and_carried_on_by_its_stamp(lab: Lab) -> None:
+    """The right password of an account that sshd lets in with none was taken for another one's."""
+    lab.network.set_fault(NAME, "no-network")
+    with pytest.raises(Refused, match="not_provable") as refused:
+        lab.connector().verify(call(), lab.old)
+    assert (refused.value.spent, refused.value.text) == (frozenset(), "sshd: AllowUsers psrv.")
+    written = lab.connector().reset(call(), NEW)
+    assert (written.means, written.no_logon, written.turned_away) == (Means.WRITTEN, "sshd: AllowUsers psrv.", False)
+    again = lab.connector().verify(call(stamp=written.stamp), NEW)
+    assert (again.means, again.stamp) == (Means.UNCHANGED, written.stamp)
+    next_one = lab.connector().change(call(stamp=written.stamp), NEW, Secret("the one after it"))
+    assert next_one.means == Means.WRITTEN
+    assert lab.opens(Secret("the one after it"))
+    assert lab.wrong() == {}
+    with pytest.raises(Refused, match="not_provable"):
+        lab.connector().change(call(stamp=written.stamp), NEW, Secret("never sent"))
+    assert lab.opens(Secret("the one after it")), "somebody else set it since: nothing is written"
 
 
 def test_the_device_is_the_same_after_a_restart_of_the_lab(tmp_path: Path) -> None:

@@ -102,6 +102,22 @@ class Device:
             return False
         return self._net.now() - account.locked_at < self._state.duration_s
 
+    @property
+    def threshold(self) -> int:
+        return self._state.threshold
+
+    @property
+    def duration_s(self) -> float:
+        return self._state.duration_s
+
+    def failures(self, user: str) -> list[float]:
+        """When the wrong logons in a row were, Unix seconds; those before the one that locked it at that one's time."""
+        account = self._state.find(user)
+        if account is None or not account.bad_count:
+            return []
+        at = account.locked_at if account.locked_at is not None else self._net.now()
+        return [at] * account.bad_count
+
     def last_set(self, user: str) -> float | None:
         """When its password was last set, Unix seconds."""
         account = self._state.find(user)
