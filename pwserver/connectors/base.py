@@ -111,7 +111,9 @@ TURNED_AWAY = "turned_away"
 """A refused logon that says nothing about the value: the account's password has not been set since its last proof."""
 ASKS_MORE = "asks_more"
 """After the password the target asks for more, so that no logon can prove one."""
-NOT_JUDGED = frozenset({TURNED_AWAY, ASKS_MORE})
+LOGIN_CLOSED = "login_closed"
+"""The target ended the connection when the password came, and did not refuse it."""
+NOT_JUDGED = frozenset({TURNED_AWAY, ASKS_MORE, LOGIN_CLOSED})
 """Refusals that may have been counted, and yet judge no value."""
 
 
@@ -270,9 +272,7 @@ def ask(call: Callable[[], Evidence], *, secrets: Iterable[Secret]) -> Outcome:
     except Exception as error:  # a bug of ours: said as such, and the link is unknown, never guessed
         where = traceback.extract_tb(error.__traceback__)[-1]
         log.error("connector bug: %s at %s:%s", type(error).__name__, where.filename, where.lineno)
-        outcome = Outcome(
-            Answer.UNKNOWN, "bug", type(error).__name__, spent=frozenset(Key), wrote=None, bug=True
-        )
+        outcome = Outcome(Answer.UNKNOWN, "bug", type(error).__name__, spent=frozenset(Key), wrote=None, bug=True)
     return replace(outcome, text=scrub(outcome.text, known)[:MAX_TEXT], code=scrub(outcome.code, known)[:60])
 
 

@@ -25,6 +25,8 @@ from pwserver.connectors import device_protocol as protocol
 from pwserver.connectors import ssh
 from pwserver.connectors.base import (
     ASKS_MORE,
+    LOGIN_CLOSED,
+    NOT_JUDGED,
     TURNED_AWAY,
     Blocked,
     Call,
@@ -253,7 +255,7 @@ class DeviceConnector:
                     try:
                         await self._log_on(old, trace, "old_value_refused", expired=expired)
                     except Refused as error:
-                        if error.reason != "old_value_refused" or not held:
+                        if not held or error.reason not in {"old_value_refused", *NOT_JUDGED}:
                             raise
                         return await self._set(call, shell, new, trace, turned_away=True)
                 return await self._set(call, shell, new, trace)
@@ -383,6 +385,8 @@ class DeviceConnector:
             raise Refused(reason, spent={Key.TARGET}, wrote=False) from None
         except ssh.MustChange as error:  # so the password was right
             raise Refused("password_expired", text=error.text) from None
+        except ssh.Closed as error:
+            raise Refused(LOGIN_CLOSED, text=error.text, spent={Key.TARGET}) from None
         except ssh.AsksMore as error:
             raise Refused(ASKS_MORE, text=error.text, spent={Key.TARGET}) from None
         except ssh.NoPassword as error:
@@ -422,12 +426,12 @@ class DeviceConnector:
         try:
             await self._log_on(new, trace, "refused_after_write")
         except Refused as error:
-            if error.reason != "refused_after_write":
-                return self._evidence(answer.state.stamp, Means.WRITTEN, "reset", no_logon=error.text)
+            judged = error.reason == "refused_after_write"
+            words = _TURNED_AWAY if judged else error.text
             written = self._evidence(
-                answer.state.stamp, Means.WRITTEN, "reset", no_logon=_TURNED_AWAY, turned_away=True
+                answer.state.stamp, Means.WRITTEN, "reset", no_logon=words, turned_away=bool(error.spent)
             )
-            if moved:
+            if moved or not judged:
                 return written
             raise Unknown(
                 "refused_after_write", text=error.text, spent={Key.TARGET}, wrote=True, evidence=written

@@ -68,6 +68,11 @@ class LineBroken(SshError):
     """The connection ended where it should not."""
 
 
+class Closed(LineBroken):
+    """The server closed the connection in good order when the password came, and did not refuse it: so ends OpenSSH a
+    login that PAM's account rules do not allow."""
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
     """Where to knock. ``pin``: fingerprint ``SHA256:…`` of the host key, or the public key itself."""
@@ -214,6 +219,8 @@ def _meaning(error: BaseException, client: _OneTry) -> BaseException:
         if client.asked_more:
             return AsksMore(f"after the password it asks: {client.asked_more}", sent=True)
         return LoginRefused(sent=True) if client.sent else NoPassword("the device takes no passwords from this user")
+    if client.sent and isinstance(error, asyncssh.ConnectionLost):
+        return Closed("it closed the connection when the password came", sent=True)
     if isinstance(error, (asyncssh.Error, OSError)):
         text = getattr(error, "reason", "") or str(error)
         return LineBroken(text, sent=True) if client.sent else NoAnswer(text)

@@ -94,6 +94,12 @@ REASONS: Mapping[str, Reason] = {
         "Approve sets a password without a proof. To have it proved, allow a login by password alone there.",
         "approve",
     ),
+    "login_closed": Reason(
+        "{machine} closed the connection when the password of {account} came, and did not refuse it. So acts a server "
+        "whose other rules (pam_access, a time, a limit) keep the account out. Nothing was changed.",
+        "Look at those rules there, then Retest Sync. Approve sets a password without a proof.",
+        "approve",
+    ),
     "turned_away": Reason(
         "{machine} turned a login as {account} away, but its password has not been set since we last proved or set it. "
         "Another cause keeps the account out. Nothing was changed.",

@@ -10,9 +10,9 @@ import pytest
 from tests.ssh.sshd_lab import Lab, Proxy, Sshd, make_lab, needed, reachable, start_sshd
 
 
-def _serve(folder: Path, *extra: str) -> Iterator[Sshd]:
+def _serve(folder: Path, *extra: str, private: bool = False) -> Iterator[Sshd]:
     needed()
-    server = start_sshd(folder, *extra)
+    server = start_sshd(folder, *extra, private=private)
     yield server
     server.remove_accounts()
     server.process.terminate()
@@ -47,6 +47,12 @@ def sshd_keys_only(tmp_path: Path) -> Iterator[Sshd]:
         "Match User pwr*",
         "  PasswordAuthentication yes",
     )
+
+
+@pytest.fixture
+def sshd_private(tmp_path: Path) -> Iterator[Sshd]:
+    """A server over its own copy of /etc, with PAM as Debian has it."""
+    yield from _serve(reachable(tmp_path), private=True)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 import secrets as random
 import select
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -47,19 +48,32 @@ class Sshd:
     fingerprint: str
     process: subprocess.Popen[bytes]
     accounts: list[str] = field(default_factory=list)
+    inside: tuple[str, ...] = ()
+    """How a command is run where this server's accounts are: nothing, or in the namespace with its own /etc."""
+
+    def sh(self, *command: str, stdin: bytes = b"") -> str:
+        return sh(*self.inside, *command, stdin=stdin)
+
+    def configure(self, *lines: str) -> None:
+        """Adds to the configuration of the running server."""
+        with (self.folder / "sshd_config").open("a") as file:
+            file.write("\n".join(lines) + "\n")
+        listening = self.log().count("Server listening")
+        self.process.send_signal(signal.SIGHUP)
+        eventually(lambda: self.log().count("Server listening") > listening, "sshd has read its settings again")
 
     def account(self, password: str, *, root: bool = False) -> str:
         """Makes a real account on this machine; ``root``: a second name of uid 0."""
         name = f"{'pwr' if root else 'pwt'}{random.token_hex(4)}"
         extra = ["--non-unique", "--uid", "0"] if root else []
-        sh("useradd", "--no-create-home", "--shell", "/bin/sh", *extra, name)
+        self.sh("useradd", "--no-create-home", "--shell", "/bin/sh", *extra, name)
         self.accounts.append(name)
-        sh("chpasswd", stdin=f"{name}:{password}\n".encode())
+        self.sh("chpasswd", stdin=f"{name}:{password}\n".encode())
         return name
 
     def remove_accounts(self) -> None:
         for name in self.accounts:
-            subprocess.run(["userdel", "--force", name], capture_output=True, check=False)
+            subprocess.run([*self.inside, "userdel", "--force", name], capture_output=True, check=False)
         self.accounts.clear()
 
     def log(self) -> str:
@@ -100,7 +114,15 @@ exit $s
 """
 
 
-def start_sshd(folder: Path, *extra: str) -> Sshd:
+PRIVATE = """mount --make-rprivate / && mount --bind "$0/etc" /etc && mkdir -p /run/faillock &&
+mount -t tmpfs tmpfs /run/faillock && exec "$@"
+"""
+"""Runs a command with an /etc and a tally of failed logins of its own."""
+
+
+def start_sshd(folder: Path, *extra: str, private: bool = False) -> Sshd:
+    """Starts a server with these settings. ``private``: over a copy of /etc, for what changes PAM or another file
+    there; nothing of it reaches the machine."""
     folder.chmod(0o755)
     (folder / "bin").mkdir()
     wrapper = folder / "bin" / "chpasswd"
@@ -130,8 +152,14 @@ def start_sshd(folder: Path, *extra: str) -> Sshd:
     (folder / "sshd_config").write_text("\n".join(lines) + "\n")
     log = folder / "sshd.log"
     log.touch()
-    process = subprocess.Popen([SSHD, "-D", "-f", str(folder / "sshd_config"), "-E", str(log)])
+    command = [SSHD, "-D", "-f", str(folder / "sshd_config"), "-E", str(log)]
+    if private:
+        shutil.copytree("/etc", folder / "etc", symlinks=True)
+        command = ["unshare", "--mount", "sh", "-c", PRIVATE, str(folder), *command]
+    process = subprocess.Popen(command)
     server = Sshd(folder, port, fingerprint, process)
+    if private:
+        server.inside = ("nsenter", "--target", str(process.pid), "--mount", "--")
     eventually(lambda: "Server listening" in server.log() or process.poll() is not None, "sshd listens")
     assert process.poll() is None, server.log()
     return server
@@ -178,7 +206,7 @@ class Lab:
         return DeviceConnector(Settings(**(values | settings)), linked)  # type: ignore[arg-type]
 
     def shadow(self, user: str = "") -> str:
-        return sh("getent", "shadow", user or self.user).split(":")[1]
+        return self.server.sh("getent", "shadow", user or self.user).split(":")[1]
 
     def opens(self, password: str) -> bool:
         """By the machine's own crypt(3), with the bytes as they are: no login, no library of ours."""
