@@ -10,7 +10,7 @@ import click
 
 from pwserver import queueing
 from pwserver.cli.acting import as_option, entry_for
-from pwserver.cli.find import find_entry, find_link, name_of
+from pwserver.cli.find import find_agent, find_entry, find_link, name_of
 from pwserver.cli.output import Exit, Out, command
 from pwserver.cli.sync import group
 from pwserver.connectors.kinds import LINK_KINDS
@@ -30,6 +30,24 @@ linked_option = click.option(
     "--linked", metavar="ENTRY", help="The linked credential, a password here; 'agent': as the agent."
 )
 WORDS = {"add": "adds", "out": "", "wrong": "wrong:"}
+
+
+@command(group, "enable")
+@click.argument("entry")
+@click.option("--agent", required=True, metavar="NAME", help="A sync agent that the vault may use.")
+@linked_option
+@click.option("--stop", is_flag=True, help="Stop at a link that fails; else the chain goes on with the next.")
+@as_option
+def enable(out: Out, entry: str, agent: str, linked: str | None, stop: bool, acting: str | None) -> Exit:
+    """Turns synchronization of ENTRY on and tests every link; nothing is written.
+
+    --linked: Default Sync's own linked credential. An account of another device is refused.
+    """
+    found, user = entry_for(entry, acting, Right.OWNER)
+    chosen = find_agent(agent)
+    chain = sync.enable(user, found, chosen.id, "stop" if stop else "continue", _linked(linked))
+    link = sync.active_links(chain)[0]
+    return _done(out, found, link, "is Default Sync. It is tested once; nothing is written")
 
 
 @command(group, "add")
@@ -68,7 +86,10 @@ def edit(
     out: Out, entry: str, number: int, settings: tuple[str, ...], whose: int | None, linked: str | None,
     allow_reset: bool | None, acting: str | None,
 ) -> Exit:  # fmt: skip
-    """Saves link NUMBER of ENTRY; what is not named stays. Pointed elsewhere it starts unproved."""
+    """Saves link NUMBER of ENTRY; what is not named stays. Pointed elsewhere it starts unproved.
+
+    Of link 1, Default Sync, the linked credential; where it points is what General Settings says.
+    """
     found, user, chain = _chain(entry, acting)
     link = find_link(chain, number)
     saved = sync.edit_link(

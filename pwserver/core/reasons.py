@@ -175,6 +175,11 @@ REASONS: Mapping[str, Reason] = {
         "Retest Sync after that.",
         "wait",
     ),
+    "login_over_budget": Reason(
+        "Nothing was sent to {machine}. Another try would risk locking our login {login}; it is safe again at {time}.",
+        "Repair the login, or Retest Sync after that.",
+        "agent",
+    ),
     "managed_by_windows": Reason(
         "Windows manages this password on {machine} itself (LAPS, a managed service account or a system account) and "
         "takes no other.",

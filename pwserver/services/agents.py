@@ -25,7 +25,7 @@ from pwserver.services.mail.outbox import put
 from pwserver.services.sync.credentials import is_usable
 from pwserver.services.sync.domain_told import remember_names
 from pwserver.services.sync.incidents import forget_agent
-from pwserver.services.sync.requeue import carry_on
+from pwserver.services.sync.requeue import carry_on, lent_another
 from pwserver.services.sync.resting import follow_agent
 from pwserver.services.sync.status import refresh
 from pwserver.services.transaction import now, write
@@ -296,6 +296,8 @@ def _set_credential(actor: AppUser, agent: SyncAgent, which: str, entry_id: str,
         if which == "linked":
             agent_rules.refuse_cycles(session, row)
         untested(session, actor, row, "login" if which == "login" else "linked credential")
+        if row.transport == "ssh":  # its way needs no test, so what the one before had stopped is due at once
+            lent_another(session, row, now())
         facts = {"before": before.name if before else "", "now": entry.name if entry else ""}
         record(session, actor, f"agent.{which}_changed", subject=row.name, facts=facts)
 

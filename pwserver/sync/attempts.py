@@ -92,7 +92,8 @@ class Attempts:
                 state = LinkState.UNKNOWN if link.maybe else link.state
                 if state == LinkState.IN_SYNC and self.plan.kind != RunKind.TEST:
                     state = LinkState.WAITING
-                self._note(link, After(state, denied.why, maybe=link.maybe, next_try_at=denied.safe_at))
+                why = denied.reason or denied.why
+                self._note(link, After(state, why, maybe=link.maybe, next_try_at=denied.safe_at))
             case Why.REFUSED_BEFORE:
                 state = LinkState.UNKNOWN if link.maybe else LinkState.REFUSED
                 self._note(link, After(state, denied.reason or denied.why, maybe=link.maybe))

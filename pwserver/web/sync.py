@@ -15,7 +15,7 @@ from pwserver.core.passwords import type_of
 from pwserver.core.states import HEALTH, Health
 from pwserver.extensions import db
 from pwserver.models import Entry, SyncAgent, SyncLink
-from pwserver.services import entries, sync, views
+from pwserver.services import agents, entries, sync, views
 from pwserver.services.sync.preview import retest_plan
 from pwserver.services.transaction import now
 from pwserver.services.views import Said
@@ -174,13 +174,14 @@ def page(
         "agents": usable,
         "agents_options": _agent_options(usable, chain),
         "agents_shown": _with_own(usable, chain),
+        "lends": _primary_lends(entry) if owner else [],
         "pending_agents": [] if usable else _waiting_for_approval(),
         "kind_known": type_of(entry.type).link_kind is not None,
         "issue": views.issue_of(chain, entry) if chain and enabled else None,
         "retest": retest_plan(entry) if enabled else None,
         "elsewhere": _elsewhere(entry) if chain and not enabled else [],
         "kinds": _kinds(chain.agent) if chain and enabled and owner else [],
-        "settings": settings or _settings_form(chain, usable),
+        "settings": settings or _settings_form(entry, chain, usable),
         "form": form or Form.of(),
         "words": words,
         "editing": "",
@@ -221,6 +222,56 @@ def say_refusal(form: Form, entry: Entry, error: Invalid | Conflict) -> None:
     since = views.edits_since(entry, error.seen) if isinstance(error, sync.StaleChain) else ""
     if since:
         form.errors[""] = f"{since} Nothing was saved; here is how it stands now."
+
+
+def lends_for(
+    entry: Entry, link: SyncLink | None = None, *, kind: str = "", machine: str = "", **settings: str
+) -> list[tuple[str, str]]:
+    """The linked credentials to choose from: the agent's own, and those that this person may read. One that is an
+    account of another device is not offered to ``link``, or to what will be one of this kind and machine."""
+    chain = sync.chain_of(entry)
+    default = chain.agent.linked_entry if chain else None
+    if link is not None:
+        kind, machine, settings = link.kind, link.machine, link.settings
+    lends = [("", "As the agent")]
+    if default is not None and sync.is_of_another_device(default, kind, machine, settings):
+        lends = [("", f"As the agent: none of {machine}")]
+    elif chain is not None:
+        lends = [("", f"As the agent: {default.name}" if default else "As the agent: none yet")]
+    lends += [
+        (each.id, f"{each.name} ({each.vault.name})")
+        for each in agents.choosable(me())
+        if each.id != entry.id and not sync.is_of_another_device(each, kind, machine, settings)
+    ]
+    kept = link.linked_entry if link else None
+    if kept is not None and kept.id not in dict(lends):
+        lends.append((kept.id, "the one it has now"))
+    return lends
+
+
+def _primary_lends(entry: Entry) -> list[tuple[str, str]]:
+    """The same for Default Sync; none where no agent that could be chosen would need one."""
+    chain = sync.chain_of(entry)
+    if chain is not None:
+        primary = sync.active_links(chain)[0]
+        return lends_for(entry, primary) if LINK_KINDS[primary.kind].needs_linked else []
+    if type_of(entry.type).link_kind is None:
+        return []
+    kinds = [sync.primary_settings(entry, agent)[0] for agent in sync.usable_agents(entry.vault)]
+    needs = next((kind for kind in kinds if LINK_KINDS[kind].needs_linked), "")
+    if not needs:
+        return []
+    return lends_for(entry, kind=needs, machine=entry.machine, address=entry.address, host_key=entry.host_key)
+
+
+def checked_credential(options: list[tuple[str, str]], chosen: str) -> str | None:
+    """A linked credential is lent by a person who may read it, so only offered ones are taken."""
+    if chosen and chosen not in dict(options):
+        raise Invalid(
+            "Choose a linked credential that you may read and that is no account of another device.",
+            field="linked_entry_id",
+        )
+    return chosen or None
 
 
 def _waiting_for_approval() -> list[SyncAgent]:
@@ -268,10 +319,12 @@ def _kinds(agent: SyncAgent) -> list[Any]:
     return [kind for kind in LINK_KINDS.values() if agent.transport in kind.transports]
 
 
-def _settings_form(chain: views.ChainView | None, usable: list[SyncAgent]) -> Form:
-    if chain is not None:
-        return Form.of(agent_id=chain.agent.id, on_failure=chain.on_failure)
-    return Form.of(agent_id=usable[0].id if usable else "", on_failure="continue")
+def _settings_form(entry: Entry, chain: views.ChainView | None, usable: list[SyncAgent]) -> Form:
+    stored = sync.chain_of(entry)
+    if chain is not None and stored is not None:
+        lent = sync.active_links(stored)[0].linked_entry_id or ""
+        return Form.of(agent_id=chain.agent.id, on_failure=chain.on_failure, linked_entry_id=lent)
+    return Form.of(agent_id=usable[0].id if usable else "", on_failure="continue", linked_entry_id="")
 
 
 # -- asking
@@ -280,9 +333,10 @@ def _settings_form(chain: views.ChainView | None, usable: list[SyncAgent]) -> Fo
 @blueprint.post("/synchronization/enable")
 @on_entry("owner")
 def enable(entry: Entry) -> ResponseReturnValue:
-    form = Form.typed("agent_id", "on_failure")
+    form = Form.typed("agent_id", "on_failure", "linked_entry_id")
     try:
-        chain = sync.enable(me(), entry, form["agent_id"], form["on_failure"] or "continue")
+        linked = checked_credential(_primary_lends(entry), form["linked_entry_id"])
+        chain = sync.enable(me(), entry, form["agent_id"], form["on_failure"] or "continue", linked)
     except Invalid as error:
         form.add(error)
         return page(entry, 422, settings=form)
@@ -293,12 +347,14 @@ def enable(entry: Entry) -> ResponseReturnValue:
 @blueprint.post("/synchronization/settings")
 @on_entry("owner")
 def settings(entry: Entry) -> ResponseReturnValue:
-    form = Form.typed("agent_id", "on_failure")
+    form = Form.typed("agent_id", "on_failure", "linked_entry_id")
     try:
-        sync.save_settings(me(), entry, form["agent_id"], form["on_failure"], revision=revision())
+        linked = checked_credential(_primary_lends(entry), form["linked_entry_id"])
+        sync.save_settings(me(), entry, form["agent_id"], form["on_failure"], linked, revision=revision())
     except (Invalid, Conflict) as error:
         say_refusal(form, entry, error)
         return page(entry, 409 if isinstance(error, Conflict) else 422, settings=form)
+    nudge(sync.run_of(entry))
     return done(entry, "Chain settings saved.")
 
 

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from pwserver.connectors.base import Kind
 from pwserver.core.errors import Conflict, Invalid
 from pwserver.models import Entry, SyncLink
-from pwserver.services import agents, sync
+from pwserver.services import sync
 from pwserver.web.forms import Form
 from pwserver.web.forms.sync import fields_of, kind_of, link_form, revision, settings_of, typed_link
 from pwserver.web.guard import on_entry
@@ -18,21 +18,7 @@ from pwserver.web.htmx import go, wants_fragment
 from pwserver.web.load import load_link
 from pwserver.web.nudge import nudge
 from pwserver.web.session import me
-from pwserver.web.sync import blueprint, done, page, refused
-
-
-def lends_for(entry: Entry, link: SyncLink | None = None) -> list[tuple[str, str]]:
-    """The linked credentials to choose from: the agent's own, and those that this person may read."""
-    chain = sync.chain_of(entry)
-    default = chain.agent.linked_entry if chain else None
-    lends = [("", f"As the agent: {default.name}" if default else "As the agent: none yet")]
-    lends += [
-        (each.id, f"{each.name} ({each.vault.name})") for each in agents.choosable(me()) if each.id != entry.id
-    ]
-    kept = link.linked_entry if link else None
-    if kept is not None and kept.id not in dict(lends):
-        lends.append((kept.id, "the one it has now"))
-    return lends
+from pwserver.web.sync import blueprint, checked_credential, done, lends_for, page, refused
 
 
 def _around(entry: Entry, kind: Kind, form: Form, link: SyncLink | None = None) -> dict[str, Any]:
@@ -47,13 +33,6 @@ def _around(entry: Entry, kind: Kind, form: Form, link: SyncLink | None = None) 
     ]
     fields, lends = fields_of(kind), lends_for(entry, link)
     return {"kind": kind, "fields": fields, "form": form, "whose": whose, "lends": lends}
-
-
-def checked_credential(options: list[tuple[str, str]], chosen: str) -> str | None:
-    """A linked credential is lent by somebody who may read it, so only offered ones are taken."""
-    if chosen and chosen not in dict(options):
-        raise Invalid("Choose a linked credential that you may read.", field="linked_entry_id")
-    return chosen or None
 
 
 @blueprint.get("/links/new")

@@ -17,8 +17,7 @@ from pwserver.web.guard import on_entry
 from pwserver.web.htmx import wants_fragment
 from pwserver.web.nudge import nudge
 from pwserver.web.session import me
-from pwserver.web.sync import blueprint, done, page, refused
-from pwserver.web.sync_links import checked_credential, lends_for
+from pwserver.web.sync import blueprint, checked_credential, done, lends_for, page, refused
 
 
 @blueprint.get("/links/many")

@@ -6,12 +6,14 @@ Who decides where a password is sent may read it, so the callers ask for Owner (
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import scoped_session
 
+from pwserver.connectors.kinds import LINK_KINDS
 from pwserver.core.errors import Conflict, Invalid
 from pwserver.core.passwords import TYPES
 from pwserver.extensions import db
@@ -31,6 +33,8 @@ from pwserver.services import locking
 from pwserver.services.sync.accounts import key_of
 from pwserver.services.sync.checks import (
     check_cycles,
+    check_device,
+    check_lent,
     check_reach,
     checked_settings,
     fresh_chain,
@@ -40,8 +44,8 @@ from pwserver.services.sync.checks import (
     said,
     target_of,
 )
-from pwserver.services.sync.credentials import is_usable, serves
-from pwserver.services.sync.links import meet_anew, new_link
+from pwserver.services.sync.credentials import is_usable, names_another_device, serves
+from pwserver.services.sync.links import lend, meet_anew, new_link
 from pwserver.services.sync.requeue import due_again, queue_test, stage_id, supersede_test
 from pwserver.services.sync.resting import follow_agent
 from pwserver.services.sync.status import refresh
@@ -84,8 +88,18 @@ def run_of(entry: Entry) -> SyncRun | None:
     return active_run(chain) if chain else None
 
 
-def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "continue") -> SyncChain:
-    """Enables synchronization and queues a test of every link; never refused because of what a test would find."""
+def is_of_another_device(credential: Entry, kind: str, machine: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a credential is never to be offered to a link of this kind and machine."""
+    return names_another_device(db.session, credential, kind, machine, settings)
+
+
+def enable(
+    actor: AppUser | None, entry: Entry, agent_id: str, on_failure: str = "continue", linked_entry_id: str | None = None
+) -> SyncChain:
+    """Enable synchronization and queue a test of every link; never refused because of what a test would find.
+
+    ``linked_entry_id``: Default Sync's own linked credential, where its kind needs one; None: as the agent.
+    """
     with write() as session:
         locking.alone(session)
         locking.password(session, entry.id)
@@ -103,12 +117,14 @@ def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "conti
             )  # fmt: skip
             session.add(chain)
             session.flush()
-            _add_primary(session, chain, entry, agent, current)
+            check_lent(session, actor, linked_entry_id)
+            _add_primary(session, chain, entry, agent, current, linked_entry_id)
         else:
             if chain.agent_id != agent.id:
                 chain.agent_pin = agent.pin  # the same agent with another certificate waits to be confirmed (rule 34)
             chain.enabled, chain.agent_id, chain.on_failure = True, agent.id, on_failure
             links = links_in_force(session, chain)
+            _lend_primary(session, actor, links[0], agent, linked_entry_id)
             for link in links:
                 check_reach(link.kind, link.machine, agent)
                 meet_anew(link)
@@ -118,8 +134,9 @@ def enable(actor: AppUser, entry: Entry, agent_id: str, on_failure: str = "conti
             asked = {"scope": [link.id for link in links], "clicked_at": at}
             supersede_test(session, chain.id, at)
         check_cycles(session, chain, agent)
-        queue_test(session, chain.id, at, requested_by=actor.id, **asked)
-        record_edit(session, actor, "sync.enabled", entry, chain, {"agent": agent.name, "pin": chain.agent_pin})
+        queue_test(session, chain.id, at, requested_by=actor and actor.id, **asked)
+        facts = {"agent": agent.name, "pin": chain.agent_pin, "linked": _named(session, linked_entry_id)}
+        record_edit(session, actor, "sync.enabled", entry, chain, facts)
         refresh(session, chain.id)
         follow_agent(session, agent.id, at)
         return chain
@@ -147,7 +164,31 @@ def disable(actor: AppUser, entry: Entry) -> None:
         follow_agent(session, chain.agent_id, now())
 
 
-def save_settings(actor: AppUser, entry: Entry, agent_id: str, on_failure: str, *, revision: int) -> None:
+def _lend_primary(
+    session: Session, actor: AppUser | None, row: SyncLink, agent: SyncAgent, linked_entry_id: str | None
+) -> bool:
+    """Give Default Sync its own linked credential, or the agent's. True: what the one before stopped is due again."""
+    if not LINK_KINDS[row.kind].needs_linked:
+        return False
+    check_lent(session, actor, linked_entry_id, kept=row.linked_entry_id)
+    check_device(session, row.kind, row.machine, row.settings, linked_entry_id, agent)
+    return lend(session, row, linked_entry_id)
+
+
+def _named(session: Session, entry_id: str | None) -> str:
+    return session.get_one(Entry, entry_id).name if entry_id else ""
+
+
+def save_settings(
+    actor: AppUser | None,
+    entry: Entry,
+    agent_id: str,
+    on_failure: str,
+    linked_entry_id: str | None = None,
+    *,
+    revision: int,
+) -> None:
+    """``linked_entry_id``: Default Sync's own linked credential; None: as the agent."""
     if on_failure not in ("continue", "stop"):
         raise Invalid("Choose what happens when a link fails.", field="on_failure")
     with write() as session:
@@ -159,9 +200,15 @@ def save_settings(actor: AppUser, entry: Entry, agent_id: str, on_failure: str, 
                 check_reach(link.kind, link.machine, agent)
             chain.agent_pin = agent.pin
         chain.agent_id, chain.on_failure = agent.id, on_failure
+        primary = links_in_force(session, chain)[0]
+        if primary.linked_entry_id != linked_entry_id:
+            refuse_while_running(session, chain)
+        released = _lend_primary(session, actor, primary, agent, linked_entry_id)
         check_cycles(session, chain, agent)
-        facts = {"agent": agent.name, "on_failure": on_failure}
+        facts = {"agent": agent.name, "on_failure": on_failure, "linked": _named(session, linked_entry_id)}
         record_edit(session, actor, "sync.settings", entry, chain, facts)
+        if released and chain.enabled:
+            due_again(session, chain.id, now(), requested_by=actor and actor.id)
         refresh(session, chain.id)
         if agent.id != before:
             follow_agent(session, before, now())
@@ -245,8 +292,9 @@ def general_settings_changed(session: Session, actor: AppUser, entry: Entry) -> 
             )
         row.active = False
         session.flush()
+        lent = _still_good(session, row.linked_entry_id, kind, machine, checked.model_dump())
         saved = new_link(
-            session, chain, kind, settings, None, None, row.reset_allowed,
+            session, chain, kind, settings, None, lent, row.reset_allowed,
             position=0, starts_from=stage_id(session, chain.id, "current"),
         )  # fmt: skip
         for place in links_in_force(session, chain):
@@ -255,6 +303,16 @@ def general_settings_changed(session: Session, actor: AppUser, entry: Entry) -> 
     queue_test(session, chain.id, now(), requested_by=actor.id)
     record_edit(session, actor, "sync.link_edited", entry, chain, {"from": before, "to": said(saved)})
     refresh(session, chain.id)
+
+
+def _still_good(
+    session: Session, entry_id: str | None, kind: str, machine: str, settings: Mapping[str, Any]
+) -> str | None:
+    """The linked credential that Default Sync keeps when it points elsewhere; None: it was the one of that device."""
+    if entry_id is None or not LINK_KINDS[kind].needs_linked:
+        return None
+    entry = session.get_one(Entry, entry_id)
+    return None if names_another_device(session, entry, kind, machine, settings) else entry_id
 
 
 # -- shared
@@ -271,9 +329,13 @@ def _agent(session: Session, entry: Entry, agent_id: str) -> SyncAgent:
     return agent
 
 
-def _add_primary(session: Session, chain: SyncChain, entry: Entry, agent: SyncAgent, current: str | None) -> None:
+def _add_primary(
+    session: Session, chain: SyncChain, entry: Entry, agent: SyncAgent, current: str | None, lent: str | None
+) -> None:
     kind, settings = primary_settings(entry, agent)
-    new_link(session, chain, kind, settings, None, None, False, position=0, starts_from=current)
+    lent = lent if LINK_KINDS[kind].needs_linked else None
+    link = new_link(session, chain, kind, settings, None, lent, False, position=0, starts_from=current)
+    check_device(session, kind, link.machine, link.settings, lent, agent)
 
 
 def end_soon(session: Session, chain_id: str) -> None:

@@ -15,7 +15,7 @@ from pwserver.models import AppUser, Entry, Membership, SyncAgent, SyncChain, Sy
 from pwserver.services import locking
 from pwserver.services.audit import record
 from pwserver.services.sync.accounts import account_name
-from pwserver.services.sync.credentials import may_reach
+from pwserver.services.sync.credentials import may_reach, names_another_device
 
 Session = scoped_session[Any]
 
@@ -95,6 +95,20 @@ def check_lent(session: Session, actor: AppUser | None, entry_id: str | None, ke
     member = vault_id and session.get(Membership, (vault_id, actor.id))
     if not member or not (member.read or member.modify or member.owner):
         raise Invalid("Choose a linked credential that you may read.", field="linked_entry_id")
+
+
+def check_device(
+    session: Session, kind: str, machine: str, settings: Mapping[str, Any], linked_entry_id: str | None,
+    agent: SyncAgent,
+) -> None:  # fmt: skip
+    """A credential that is an account of another device is never shown to this one; nor is the agent's own, where the
+    link names none."""
+    entry_id = linked_entry_id or agent.linked_entry_id
+    entry = session.get(Entry, entry_id) if entry_id else None
+    if entry is None or not names_another_device(session, entry, kind, machine, settings):
+        return
+    whose = f"{entry.name} is" if linked_entry_id else f"The linked credential of {agent.name} is"
+    raise Invalid(f"{whose} an account of another device. Choose one of {machine}.", field="linked_entry_id")
 
 
 def check_order(links: Sequence[SyncLink]) -> None:

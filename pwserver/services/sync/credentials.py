@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import scoped_session
@@ -35,6 +37,26 @@ def may_reach(agent: SyncAgent, machine: str) -> bool:
     accounts there, its connector asks (rule 34)."""
     known = (agent.machine, agent.domain) if agent.transport == "ldaps" else (agent.machine, *agent.allowed_machines)
     return machine.casefold() in {name.casefold() for name in known if name}
+
+
+def names_another_device(session: Session, entry: Entry, kind: str, machine: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a credential is an account of another device than the link's, so that its password is not to be shown
+    to this one. A credential that names no machine, or a domain, may be good anywhere."""
+    if kind != "device_ssh" or entry.type == "domain" or entry.domain:
+        return False
+    prefix, _, _ = entry.user_name.rpartition("\\")
+    named = _host(entry.machine) or prefix
+    if not named or any(same_machine(named, each) for each in (machine, str(settings.get("address", ""))) if each):
+        return False
+    if entry.type == "device" and entry.host_key and entry.host_key == settings.get("host_key"):
+        return False  # the same device by another name
+    chain_id = session.scalar(select(SyncChain.id).where(SyncChain.entry_id == entry.id))
+    return chain_id is None or own_link(session, chain_id, machine) is None
+
+
+def _host(machine: str) -> str:
+    """The host of a machine or an address, as far as there is one."""
+    return (urlsplit(machine).hostname or "") if "://" in machine else machine.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +94,9 @@ def ways_to(session: Session, link: SyncLink, agent: SyncAgent, at: datetime, bu
         login = found
     linked_entry = link.linked_entry_id or agent.linked_entry_id
     if linked_entry is not None and kind.needs_linked:
+        credential = session.get_one(Entry, linked_entry)
+        if names_another_device(session, credential, link.kind, link.machine, link.settings):
+            return NotNow("linked_elsewhere", blocked=True)
         found = bind(session, linked_entry, link.machine, link.chain_id, at, busy_for)
         if isinstance(found, NotNow):
             return found

@@ -19,6 +19,7 @@ from pwserver.models import AppUser, Entry, SyncAgent, SyncChain, SyncLink, new_
 from pwserver.services.sync.accounts import key_of
 from pwserver.services.sync.checks import (
     check_cycles,
+    check_device,
     check_lent,
     check_order,
     check_reach,
@@ -64,6 +65,8 @@ def add_link(
             position=next_position(session, chain),
             starts_from=stage_id(session, chain.id, "current"),
         )  # fmt: skip
+        agent = session.get_one(SyncAgent, chain.agent_id)
+        check_device(session, kind, link.machine, link.settings, linked_entry_id, agent)
         queue_test(session, chain.id, at, requested_by=actor and actor.id)
         record_edit(session, actor, "sync.link_added", entry, chain, said(link))
         refresh(session, chain.id)
@@ -98,12 +101,13 @@ def edit_link(
         refuse_while_running(session, chain)
         if not row.active:
             raise Conflict("This link was removed meanwhile.")
-        if row.position == 0:
-            raise Invalid("Default Sync is what General Settings says; change it there.")
         check_lent(session, actor, linked_entry_id, kept=row.linked_entry_id)
         agent = session.get_one(SyncAgent, chain.agent_id)
         checked = checked_settings(row.kind, settings)
+        if row.position == 0 and checked.model_dump() != row.settings:
+            raise Invalid("Default Sync is what General Settings says; change it there.")
         machine, name = target_of(row.kind, checked, agent)
+        check_device(session, row.kind, machine, checked.model_dump(), linked_entry_id, agent)
         before, released = said(row), False
         key = key_of(session, name)
         same = key == (row.account_key if row.is_account else row.place_key)
@@ -116,10 +120,8 @@ def edit_link(
                 k: v for k, v in row.settings.items() if k not in SAME_TARGET
             }:
                 row.settings_rev += 1
-            released = row.linked_entry_id != linked_entry_id and row.state == "blocked" and row.reason in OUR_LOGIN
-            row.settings, row.linked_entry_id, row.reset_allowed = stored, linked_entry_id, reset_allowed
-            if released:  # another credential is an edit: what the refused one stopped is due again (rule 23)
-                release(session, row, now())
+            row.settings, row.reset_allowed = stored, reset_allowed
+            released = lend(session, row, linked_entry_id)
             meet_anew(row)
             saved = row
         else:
@@ -141,6 +143,16 @@ def edit_link(
         record_edit(session, actor, "sync.link_edited", entry, chain, {"from": before, "to": said(saved)})
         refresh(session, chain.id)
         return saved
+
+
+def lend(session: Session, row: SyncLink, linked_entry_id: str | None) -> bool:
+    """Give a link another linked credential. True: the one before had been refused; another one is an edit, so what it
+    stopped is due again."""
+    released = row.linked_entry_id != linked_entry_id and row.state == "blocked" and row.reason in OUR_LOGIN
+    row.linked_entry_id = linked_entry_id
+    if released:
+        release(session, row, now())
+    return released
 
 
 def remove_link(actor: AppUser | None, link: SyncLink, *, revision: int) -> None:
@@ -175,6 +187,7 @@ def restore_link(actor: AppUser | None, link: SyncLink, *, revision: int) -> Non
         agent = session.get_one(SyncAgent, chain.agent_id)
         check_reach(row.kind, row.machine, agent)
         check_lent(session, actor, row.linked_entry_id)
+        check_device(session, row.kind, row.machine, row.settings, row.linked_entry_id, agent)
         if row.account_key:
             row.account_key = key_of(session, row.account_key)  # its target may have told who it is meanwhile
         refuse_second(session, row.kind, row.account_key or row.place_key or "", besides=row.id)

@@ -254,6 +254,11 @@ def value_was_edited(session: Session, entry: Entry, at: datetime) -> None:
     _requeue(session, lambda link, agent: any(entry.id == each for each, _ in _logins(link, agent)), at)
 
 
+def lent_another(session: Session, agent: SyncAgent, at: datetime) -> None:
+    """An agent has another linked credential: the links without their own that the one before had stopped are due."""
+    _requeue(session, lambda link, its: its.id == agent.id and link.linked_entry_id is None, at)
+
+
 def _logins(link: SyncLink, agent: SyncAgent) -> list[tuple[str, str]]:
     """The credentials of ours that a link is reached with, and the machine each logs on to."""
     used = ((link.linked_entry_id or agent.linked_entry_id, link.machine), (agent.login_entry_id, agent.machine))

@@ -24,6 +24,8 @@ Session = scoped_session[Any]
 DigestsOf = Callable[[str, str], answers.Digests]
 """Of an account's key and a stored version."""
 LINKED_STATE = "linked_state"
+LOGIN_BUDGET = "login_over_budget"
+"""It is a login of ours that another try would risk locking, not the link's account."""
 BY_ITSELF, BY_PERSON = 1, 2
 """Tries within the window."""
 
@@ -63,7 +65,9 @@ def afford(
             at=at,
         )
         if no is not None:
-            return Denied(Why.BUSY if no.busy else Why.BUDGET, safe_at=no.safe_at)
+            if no.busy:
+                return Denied(Why.BUSY, safe_at=no.safe_at)
+            return Denied(Why.BUDGET, "" if each.role == Key.TARGET else LOGIN_BUDGET, safe_at=no.safe_at)
         reserved.append(each)
     return reserved
 

@@ -240,6 +240,7 @@ def _read(chains: Sequence[SyncChain], run: SyncRun | None) -> _Facts:
     chain_ids = [chain.id for chain in chains]
     rows = session.scalars(
         select(SyncLink)
+        .options(joinedload(SyncLink.linked_entry))
         .where(SyncLink.chain_id.in_(chain_ids), SyncLink.active)
         .order_by(SyncLink.position, SyncLink.id)
     ).all()
@@ -322,7 +323,7 @@ def _around(chain: SyncChain, links: Sequence[SyncLink], active: SyncRun | None,
         open=facts.open,
         wrote=facts.wrote,
         maybe=facts.maybe,
-        login=login_words(login) if (login := chain.agent.linked_entry or chain.agent.login_entry) else "",
+        login=login_words(chain.agent.linked_entry or chain.agent.login_entry),
         linked=chain.agent.linked_entry,
         login_stopped=chain.agent.health == Health.BLOCKED,
         last=facts.last,

@@ -58,6 +58,7 @@ class Around:
     wrote: Mapping[str, datetime] = field(default_factory=dict)
     maybe: frozenset[str] = frozenset()
     login: str = ""
+    """The agent's own login, or its linked credential, where a link names no other."""
     linked: Entry | None = None
     """The agent's linked credential."""
     login_stopped: bool = False
@@ -159,7 +160,7 @@ def link_view(link: SyncLink, around: Around) -> LinkView:
     failing = failing and state == LinkState(link.state)
     account = link if link.is_account else around.link(link.account_link_id)
     linked = _linked(link, around)
-    facts = reason_facts(link, account, login_words(linked) if link.linked_entry_id and linked else around.login)
+    facts = reason_facts(link, account, _login_of(link, around))
     last = around.last.get(link.id)
     return LinkView(
         id=link.id,
@@ -336,12 +337,21 @@ def _step(link: SyncLink, row: Reason, linked: Entry | None, around: Around) -> 
     if link.reason in ("not_admin", "denied"):
         return "credential"
     if link.reason == BEHIND_A_LOGIN:
-        stopped = around.login_stopped or any(each.reason == LOGIN_REFUSED for each in around.links)
+        stopped = around.login_stopped or any(each.reason in LOGIN_REFUSED for each in around.links)
         return "agent" if stopped else "credential"
     return row.step
 
 
-def login_words(entry: Entry) -> str:
+def _login_of(link: SyncLink, around: Around) -> str:
+    """Whom we are on the link's machine: its own linked credential before the agent's."""
+    if link.linked_entry is not None and link.reason != "login_refused":
+        return login_words(link.linked_entry)
+    return around.login
+
+
+def login_words(entry: Entry | None) -> str:
+    if entry is None:
+        return ""
     prefix = entry.domain or entry.machine
     return f"{prefix}\\{entry.user_name}" if prefix and "\\" not in entry.user_name else entry.user_name
 

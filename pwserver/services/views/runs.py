@@ -246,7 +246,9 @@ def read_run(run: SyncRun) -> RunView:
 def attempt_view(attempt: LinkAttempt, link: SyncLink, began: datetime, span: float, at: datetime) -> AttemptView:
     row = reason(attempt.reason)
     look = OUTCOMES[attempt.outcome] if attempt.outcome else AT_WORK
-    facts = reason_facts(link, None, "") | {"account": who_of(link)}
+    used = attempt.uses_key or ""
+    login = used if "\\" in used and attempt.reason != "login_refused" else ""
+    facts = reason_facts(link, None, login) | {"account": who_of(link)}
     start = max(0.0, (attempt.intent_at - began).total_seconds())
     length = ((attempt.finished_at or at) - attempt.intent_at).total_seconds()
     return AttemptView(
