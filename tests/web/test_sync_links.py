@@ -64,7 +64,7 @@ def test_a_form_has_every_setting_of_its_kind_with_a_label(chained: str, browser
         assert f'name="{field.name}"' in page
         assert f'<label class="form-label" for="l-{field.name}">{field.label}</label>' in page
     assert ("Whose password" in page) == (not LINK_KINDS[kind].is_account)
-    assert ("Linked credential" in page) == LINK_KINDS[kind].needs_linked
+    assert ('id="l-linked"' in page) == LINK_KINDS[kind].needs_linked
 
 
 def test_adding_a_link_shows_it_at_the_end_and_tests_it(app: Flask, chained: str, browser_of: Of) -> None:
