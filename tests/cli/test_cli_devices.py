@@ -13,6 +13,7 @@ from pwserver.extensions import db
 from pwserver.lab import defaults, switch, truth
 from pwserver.models import Entry, SyncAgent, Vault
 from pwserver.services import agents, entries, users
+from pwserver.services.demo import OLIVIA
 from tests.cli.conftest import SWITCH, Console, LabHere
 
 pytestmark = pytest.mark.enable_socket
@@ -70,9 +71,7 @@ def test_after_approve_the_vault_has_what_an_account_that_may_not_log_in_holds(c
 
     logins = lab.network.state.devices[DEVICE].requests
     assert console("sync", "retest", SWITCH, "--wait", "20").exit_code == 1
-    assert lab.network.state.devices[DEVICE].requests == logins + 1, (
-        "our login read its stamp; nobody tried the account"
-    )
+    assert lab.network.state.devices[DEVICE].requests == logins + 1, "our login read the stamp, and that was all"
     assert link(console)["proof"] == "written only"
 
     console("sync", "change", SWITCH, "--wait", "20", stdin="carried on")
@@ -103,7 +102,7 @@ def web(console: Console, lab: LabHere, tmp_path: Path) -> Iterator[switch.Switc
     served = switch.serve(network, folder=tmp_path / "web", ports={})
     address = served.addresses[DEVICE]
     with console.app.app_context():
-        olivia = users.find("olivia@example.org")
+        olivia = users.find(OLIVIA.email)
         assert olivia is not None
         vault = db.session.scalars(db.select(Vault).filter_by(name="Computer Lab")).one()
         agent = db.session.scalars(db.select(SyncAgent).filter_by(transport="ssh")).one()
@@ -161,9 +160,7 @@ def test_a_refused_login_is_named_and_stops_no_other_devices_chain(
     assert tried(web) == {"psrv": 1}
     console.in_sync(SWITCH)
     assert console("sync", "change", SWITCH, "--wait", "20", stdin="not stopped").exit_code == 0
-    assert console("sync", "edit", SWITCH, "1", "user_name=root").exit_code == 1, (
-        "General Settings says where it points"
-    )
+    assert console("sync", "edit", SWITCH, "1", "user_name=root").exit_code == 1, "that is General Settings"
 
 
 def test_a_run_sends_no_login_of_another_device_whatever_was_saved_before(
@@ -171,13 +168,13 @@ def test_a_run_sends_no_login_of_another_device_whatever_was_saved_before(
 ) -> None:
     console("sync", "enable", WEB, "--agent", "This server", "--linked", "Computer Lab/web-01 psrv")
     with console.app.app_context():
-        olivia = users.find("olivia@example.org")
+        olivia = users.find(OLIVIA.email)
         psrv = db.session.scalars(db.select(Entry).filter_by(name="web-01 psrv")).one()
         assert olivia is not None
         settings = entries.settings_of(psrv)
         entries.edit_entry(olivia, psrv, replace(settings, machine="db-01"), row_version=psrv.row_version, owner=True)
     calls = web.network.state.devices[DEVICE].requests
-    assert console("sync", "retest", WEB, "--wait", "20").exit_code == 1
+    assert console("sync", "test", WEB, "--wait", "20").exit_code == 1
     assert link(console, WEB)["reason"] == "linked_elsewhere"
     assert "db-01\\psrv" in str(link(console, WEB)["why"])
     assert web.network.state.devices[DEVICE].requests == calls
