@@ -50,7 +50,7 @@ TYPES: dict[str, EntryType] = {
             "device_ssh",
             "Device name",
             ("machine", "user_name"),
-            "An account of a switch, printer or server that is reached over SSH.",
+            "An account of a Linux machine, or of a device with a Linux shell, that is reached over SSH.",
         ),
         EntryType(
             "generic",
