@@ -322,8 +322,9 @@ REASONS: Mapping[str, Reason] = {
         "agent",
     ),
     "sudo_asks": Reason(
-        "{login} can log in to {machine}, but sudo asks it for a password there. Nothing was changed.",
-        "Allow the commands with NOPASSWD there, or choose root as linked credential; then Retest Sync.",
+        "{login} can log in to {machine}, but sudo asks it for a password there before it runs, or refuses, a command. "
+        "Nothing was changed.",
+        "Allow the commands with NOPASSWD there (the manual lists them), or choose root as linked credential.",
         "agent",
     ),
     "no_shadow": Reason(
