@@ -11,8 +11,8 @@ import pytest
 from pwserver.core.secrets import Secret
 from pwserver.extensions import db
 from pwserver.lab import defaults, switch, truth
-from pwserver.models import Entry, SyncAgent, Vault
-from pwserver.services import agents, entries, users
+from pwserver.models import Entry, SyncAgent, SyncRun, Vault
+from pwserver.services import agents, entries, sync, users
 from pwserver.services.demo import OLIVIA
 from tests.cli.conftest import SWITCH, Console, LabHere
 
@@ -72,7 +72,7 @@ def test_after_approve_the_vault_has_what_an_account_that_may_not_log_in_holds(c
     logins = lab.network.state.devices[DEVICE].requests
     assert console("sync", "retest", SWITCH, "--wait", "20").exit_code == 1
     assert lab.network.state.devices[DEVICE].requests == logins + 1, "our login read the stamp, and that was all"
-    assert link(console)["proof"] == "written only"
+    assert (link(console)["reason"], link(console)["proof"]) == ("written_only", "written only")
 
     console("sync", "change", SWITCH, "--wait", "20", stdin="carried on")
     assert truly(lab) == current(console) == "carried on"
@@ -157,6 +157,13 @@ def test_a_refused_login_is_named_and_stops_no_other_devices_chain(
     console("sync", "enable", WEB, "--agent", "This server", "--linked", "Computer Lab/web-01 psrv")
     assert link(console, WEB)["reason"] == "linked_refused"
     assert "web-01\\psrv" in str(link(console, WEB)["why"])
+    assert tried(web) == {"psrv": 1}
+    console("sync", "change", "Computer Lab/web-01 psrv", stdin="another guess")
+    with console.app.app_context():
+        for run_id in db.session.scalars(db.select(SyncRun.id).filter_by(state="queued")).all():
+            sync.execute(run_id, "test")
+    assert link(console, WEB)["reason"] == "login_over_budget"
+    assert "our login web-01\\psrv" in str(link(console, WEB)["why"])
     assert tried(web) == {"psrv": 1}
     console.in_sync(SWITCH)
     assert console("sync", "change", SWITCH, "--wait", "20", stdin="not stopped").exit_code == 0

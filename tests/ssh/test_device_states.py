@@ -124,6 +124,9 @@ def test_a_login_refused_under_an_unmoved_stamp_is_no_other_password(sshd_privat
     assert refused.value.spent == {Key.TARGET}
     assert lab.connector().change(call(stamp=held), lab.old, NEW).means == Means.WRITTEN
     assert lab.opens(NEW.open())
+    written = lab.connector().reset(call(), NEXT)
+    assert (written.means, written.turned_away) == (Means.WRITTEN, True)
+    assert lab.opens(NEXT.open())
 
 
 def admitted(lab: Lab) -> Credential:

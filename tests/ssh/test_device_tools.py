@@ -62,6 +62,17 @@ def test_sudo_with_the_documented_commands_is_enough(sshd_private: Sshd, command
     assert lab.opens("once more")
 
 
+def test_an_expired_password_answers_no_questions_though_sshds_settings_cannot_be_read(sshd_private: Sshd) -> None:
+    lab = by_sudo(sshd_private, f"ALL=(root) NOPASSWD: {ENOUGH}")
+    asks = ("PasswordAuthentication no", "KbdInteractiveAuthentication yes")
+    sshd_private.configure(f"Match User {lab.user}", *(f"  {line}" for line in asks))
+    lab.server.sh("chage", "--lastday", "0", lab.user)
+    with pytest.raises(Refused, match="password_expired") as refused:
+        lab.connector().verify(call(), lab.old)
+    assert refused.value.spent == frozenset()
+    assert "PAM" not in lab.server.log()
+
+
 def test_an_account_that_has_no_line_in_the_shadow_database(sshd_private: Sshd) -> None:
     lab = make_lab(sshd_private)
     sshd_private.sh("sed", "-i", f"/^{lab.user}:/d", "/etc/shadow")
