@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # user flags of NetUserGetInfo
+UF_SCRIPT = 0x1
 UF_DISABLED = 0x2
 UF_LOCKED = 0x10
 UF_CANNOT_CHANGE = 0x40
@@ -75,6 +76,7 @@ START_DISABLED = 1058
 DEPENDENCY_FAILED = 1068
 DEPENDENCY_MISSING = 1075
 NO_ANSWER_IN_TIME = 1053
+NEVER_STARTED = 1077
 E_NO_TASK = 0x80070002
 E_WRONG_LOGON = 0x8007052E
 E_NO_STORE = 0x80070520
@@ -152,7 +154,7 @@ CALLS: Mapping[str, Call] = {
         Call(
             "LookupAccountNameW",
             "user, .\\user, MACHINE\\user, DOMAIN\\user, user@domain, well-known names. "
-            "code 0 or 1332; use 1 user, 2 group, 3 domain, 5 well-known",
+            "code 0 or 1332; use 1 user, 2 group, 3 domain, 4 local group, 5 well-known",
             {"name": TEXT},
             ("code", "sid", "domain", "use"),
         ),

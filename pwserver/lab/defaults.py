@@ -195,6 +195,7 @@ class _Builder:
             start_name=start_name,
             stored=secret,
             state=calls.SERVICE_RUNNING,
+            exit_code=0,
             pid=self.pid,
             started=self.now - 7 * DAY,
             starts=1,

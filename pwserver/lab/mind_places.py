@@ -46,6 +46,8 @@ def iso(unix: float) -> str:
 
 def _sid(mind: Mind, name: str) -> str:
     """What a name, or a SID written as such, resolves to here; "" when nothing is called so."""
+    if name.casefold() == "localsystem":  # the service manager's own word, which no lookup finds
+        return SYSTEM_SIDS[0]
     if name.upper().startswith("S-1-"):
         return name
     machine = mind.answer["machine"]

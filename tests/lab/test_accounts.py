@@ -161,7 +161,7 @@ def test_rights_are_read_for_users_and_groups(lab):
     ("name", "end"),
     [
         ("Administrator", "-500"), (".\\Administrator", "-500"), ("lab-02\\ADMINISTRATOR", "-500"),
-        ("LocalSystem", "S-1-5-18"),
+        ("NT AUTHORITY\\SYSTEM", "S-1-5-18"),
         ("CORP\\lab-adm", "-1105"), ("lab-adm@corp.test", "-1105"), ("lab-adm", "-1105"), ("Users", "S-1-5-32-545"),
     ],
 )  # fmt: skip

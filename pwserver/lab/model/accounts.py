@@ -99,7 +99,8 @@ class Account(State):
         self.password, self.last_set, self.must_change = password, now, False
 
     def flags(self, policy: Policy, now: float) -> int:
-        value = calls.UF_NORMAL | (calls.UF_NEVER_EXPIRES if self.never_expires else 0)
+        """UF_SCRIPT is always set (USER_INFO_4)."""
+        value = calls.UF_SCRIPT | calls.UF_NORMAL | (calls.UF_NEVER_EXPIRES if self.never_expires else 0)
         value |= calls.UF_DISABLED if self.disabled else 0
         value |= calls.UF_LOCKED if self.is_locked(policy, now) else 0
         return value | (calls.UF_CANNOT_CHANGE if self.cannot_change else 0)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from pwserver.lab import calls
 from pwserver.lab.model.accounts import GRACE_S, GUEST, Account, Authority
-from pwserver.lab.model.machines import RIGHT_OF_TYPE, SID_OF_TYPE, WELL_KNOWN, Machine, virtual_sid
+from pwserver.lab.model.machines import (
+    OTHER_SPELLINGS,
+    RIGHT_OF_TYPE,
+    SID_OF_TYPE,
+    WELL_KNOWN,
+    Machine,
+    virtual_sid,
+)
 
 if TYPE_CHECKING:
     from pwserver.lab.model.network import Network
@@ -178,9 +185,10 @@ def count_at(net: Network, machine: Machine, label: str) -> None:
 def name_to_sid(net: Network, machine: Machine, name: str) -> tuple[str, str, int]:
     """(SID, domain, use) as LookupAccountName tells; SID "" when nothing is called so."""
     folded = name.casefold()
-    if folded in WELL_KNOWN:
-        sid = WELL_KNOWN[folded]
-        return sid, "BUILTIN" if "-32-" in sid else "NT AUTHORITY", 4 if "-32-" in sid else 5
+    folded = OTHER_SPELLINGS.get(folded, folded)
+    for known in WELL_KNOWN:
+        if folded in (known.name.casefold(), f"{known.domain}\\{known.name}".casefold()):
+            return known.sid, known.domain, known.use
     if folded.startswith("nt service\\"):
         return virtual_sid(name.partition("\\")[2]), "NT SERVICE", 5
     if folded in (machine.name.casefold(), machine.computer_name.casefold()) and not machine.is_dc:
@@ -198,10 +206,9 @@ def name_to_sid(net: Network, machine: Machine, name: str) -> tuple[str, str, in
 
 def sid_to_name(net: Network, machine: Machine, sid: str) -> tuple[str, str]:
     """(domain, name); name "" for a SID that nothing here has."""
-    for name, known in WELL_KNOWN.items():
-        if known == sid:
-            domain, _, short = name.rpartition("\\")
-            return domain.upper(), short.upper()
+    for known in WELL_KNOWN:
+        if known.sid == sid:
+            return known.domain, known.name
     for owner in (machine, *net.controllers()):
         account = owner.account_of(sid)
         if account is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -34,21 +34,31 @@ def default_rights() -> dict[str, list[str]]:
     return {sid: list(held) for sid, held in DEFAULT_RIGHTS.items()}
 
 
-WELL_KNOWN = {
-    "nt authority\\system": "S-1-5-18",
-    "localsystem": "S-1-5-18",
-    "nt authority\\localservice": "S-1-5-19",
-    "nt authority\\local service": "S-1-5-19",
-    "nt authority\\networkservice": "S-1-5-20",
-    "nt authority\\network service": "S-1-5-20",
-    "everyone": EVERYONE,
-    "builtin\\administrators": ADMINISTRATORS,
-    "administrators": ADMINISTRATORS,
-    "builtin\\users": USERS,
-    "users": USERS,
-    "builtin\\remote management users": REMOTE_MANAGEMENT,
-    "remote management users": REMOTE_MANAGEMENT,
+class WellKnown(NamedTuple):
+    """A SID that is the same on every machine, and the name that Windows spells so."""
+
+    sid: str
+    domain: str
+    name: str
+    use: int
+    """4: an alias, which is a local group; 5: a well-known group or identity."""
+
+
+WELL_KNOWN = (
+    WellKnown("S-1-5-18", "NT AUTHORITY", "SYSTEM", 5),
+    WellKnown("S-1-5-19", "NT AUTHORITY", "LOCAL SERVICE", 5),
+    WellKnown("S-1-5-20", "NT AUTHORITY", "NETWORK SERVICE", 5),
+    WellKnown(AUTHENTICATED, "NT AUTHORITY", "Authenticated Users", 5),
+    WellKnown(EVERYONE, "", "Everyone", 5),
+    WellKnown(ADMINISTRATORS, "BUILTIN", "Administrators", 4),
+    WellKnown(USERS, "BUILTIN", "Users", 4),
+    WellKnown(REMOTE_MANAGEMENT, "BUILTIN", "Remote Management Users", 4),
+)
+OTHER_SPELLINGS = {
+    "nt authority\\localservice": "nt authority\\local service",
+    "nt authority\\networkservice": "nt authority\\network service",
 }
+"""As services are configured. LocalSystem is the service manager's word alone: no lookup finds it."""
 
 
 class Task(State):
@@ -85,7 +95,8 @@ class Service(State):
     start_type: int = 2
     """2 automatic, 3 manual, 4 disabled."""
     state: int = calls.SERVICE_STOPPED
-    exit_code: int = 0
+    exit_code: int = calls.NEVER_STARTED
+    """Until the first attempt to start it since the machine's own start (MS-SCMR 3.1.4.7)."""
     pid: int = 0
     started: float | None = None
     starts: int = 0
