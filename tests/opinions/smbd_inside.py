@@ -120,12 +120,13 @@ class Server:
         self.run("mount", "-t", "tmpfs", "none", "/run/samba")
         self.run("ip", "link", "set", "lo", "up")
         self.run("ip", "address", "add", f"{ADDRESS}/8", "dev", "lo")
+        for name, value in policies.items():  # first: a history begins with them
+            self.policy(name, value)
         for name, password in ({ADMIN: ADMIN_PASSWORD} | users).items():
             self.run("smbpasswd", "-c", str(self.conf), "-a", "-s", name, given=f"{password}\n{password}\n")
         self.run("net", "-s", str(self.conf), "groupmap", "add", "sid=S-1-5-32-544", "ntgroup=Administrators",
                  "unixgroup=root", "type=builtin")  # fmt: skip
-        for name, value in policies.items():
-            self.run("pdbedit", "-s", str(self.conf), "-P", name, "-C", str(value))
+        self.run("net", "-s", str(self.conf), "sam", "addmem", "Administrators", ADMIN)
         with (self.folder / "smbd.out").open("w") as out:
             # in the foreground smbd ends with its standard input: that must not be ours
             command = ["smbd", "-s", str(self.conf), "-F", "--debug-stdout", "--no-process-group"]
@@ -137,7 +138,7 @@ class Server:
             raise RuntimeError(f"smbd answers {code}: {(self.folder / 'smbd.out').read_text()[-2000:]}")
         version = subprocess.run(["smbd", "--version"], capture_output=True, text=True, check=True).stdout
         sid = self.run("net", "-s", str(self.conf), "getlocalsid").rsplit(" ", 1)[-1].strip()
-        return {"version": version.split()[1].split("-")[0], "sid": sid, "name": NAME, "admin": ADMIN}
+        return {"version": version.split()[1].split("-")[0], "sid": sid}
 
     def _wait(self) -> None:
         deadline = time.monotonic() + READY_S
@@ -169,11 +170,23 @@ class Server:
         self.run("net", "-s", str(self.conf), "sam", "set", "pwdmustchangenow", user, "yes")
         return {}
 
+    def policy(self, name: str, value: int) -> dict[str, Any]:
+        self.run("pdbedit", "-s", str(self.conf), "-P", name, "-C", str(value))
+        return {}
+
     def change(self, user: str, old: str, new: str) -> dict[str, Any]:
-        """A change over the network with smbpasswd: its words, "" when it was taken."""
+        """A change over the network with smbpasswd: whether it was taken."""
         command = ["smbpasswd", "-c", str(self.conf), "-r", ADDRESS, "-U", user, "-s"]
         done = subprocess.run(command, input=f"{old}\n{new}\n{new}\n", capture_output=True, text=True, check=False)
-        return {"status": done.returncode, "words": (done.stdout + done.stderr).strip()}
+        return {"taken": done.returncode == 0, "words": (done.stdout + done.stderr).strip()}
+
+    def sddl(self, raw: str, domain: str) -> dict[str, Any]:
+        """A self-relative security descriptor, in hexadecimal, as Samba reads it."""
+        from samba.dcerpc import security
+        from samba.ndr import ndr_unpack
+
+        read = ndr_unpack(security.descriptor, bytes.fromhex(raw))
+        return {"sddl": read.as_sddl(security.dom_sid(domain))}
 
     def logon(self, user: str, password: str) -> dict[str, Any]:
         """A network logon by NTLM: the NTSTATUS, 0 when it was let in."""
@@ -197,22 +210,30 @@ class Server:
 
 
 class NetApi:
-    """Samba's libnetapi, asked over the network as a member of Administrators (or as another account)."""
+    """Samba's libnetapi, asked over the network: as an administrator, or as who logged in last."""
 
-    def connect(self, conf: Path, user: str = ADMIN, password: str = ADMIN_PASSWORD) -> None:
+    context: ctypes.c_void_p | None = None
+
+    def connect(self, conf: Path) -> None:
         os.environ["SMB_CONF_PATH"] = str(conf)  # read when the library starts
         self.library = ctypes.CDLL("libnetapi.so.1")
+        self.log_in(ADMIN, ADMIN_PASSWORD)
+
+    def log_in(self, user: str, password: str) -> dict[str, Any]:
+        """Ask as another account from now on: with a new context, since the old one keeps its connections."""
+        if self.context is not None:
+            self.library.libnetapi_free(self.context)
         self.context = pointer()
         if self.library.libnetapi_init(ctypes.byref(self.context)) != 0:
             raise RuntimeError("libnetapi does not start")
         self.library.libnetapi_set_debuglevel(self.context, b"0")
-        self.log_in(user, password)
-        self.library.libnetapi_set_workgroup(self.context, NAME.encode())
-
-    def log_in(self, user: str, password: str) -> dict[str, Any]:
         self.library.libnetapi_set_username(self.context, user.encode())
         self.library.libnetapi_set_password(self.context, password.encode())
+        self.library.libnetapi_set_workgroup(self.context, NAME.encode())
         return {}
+
+    def log_in_as_admin(self) -> dict[str, Any]:
+        return self.log_in(ADMIN, ADMIN_PASSWORD)
 
     def modals(self, level: int) -> dict[str, Any]:
         buffer = pointer()
@@ -261,8 +282,9 @@ def serve(folder: Path) -> None:
     known: dict[str, Callable[..., dict[str, Any]]] = {
         name: getattr(holder, name)
         for holder, names in (
-            (server, ("start", "pdbedit", "must_change", "change", "logon")),
-            (api, ("log_in", "modals", "user", "set_password", "set_flags", "change_password", "local_groups")),
+            (server, ("start", "policy", "pdbedit", "must_change", "change", "logon", "sddl")),
+            (api, ("log_in", "log_in_as_admin", "modals", "user")),
+            (api, ("set_password", "set_flags", "change_password", "local_groups")),
         )
         for name in names
     }
