@@ -27,7 +27,13 @@ class Line:
         self._errors = folder / "errors"
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                command, cwd=folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+                command,
+                cwd=folder,
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,  # a server that ends may signal its whole group, which must not be ours
             )
 
     def ask(self, question: str) -> Any:
@@ -67,7 +73,8 @@ class Line:
 
     def end(self) -> None:
         """Close its input and wait; kill it when it does not end."""
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         try:
             self.process.stdin.close()
             self.process.wait(20)

@@ -65,9 +65,7 @@ def twin(samba: Samba) -> Twin:
     for account in sam.accounts:
         account.never_expires = False
     groups = {ADMINISTRATORS: ["@-1000"]}
-    return Twin(
-        Machine(name=NAME, sam=sam, domain="WG", domain_role=2, groups=groups, rights={EVERYONE: [NETWORK]})
-    )
+    return Twin(Machine(name=NAME, sam=sam, domain="WG", domain_role=2, groups=groups, rights={EVERYONE: [NETWORK]}))
 
 
 # ---- short ways to both ----
@@ -497,10 +495,15 @@ def descriptor_facts() -> list[SambaFact]:
     may_not = f"(OD;;CR;{CHANGE};;WD)(OD;;CR;{CHANGE};;PS)"
     handed = f"(OA;ID;CR;{RESET};;S-1-5-21-1-2-3-1110)"
     return [
-        descriptor("descriptor-of-an-account", "who may change it, and the right handed down", f"D:{may}{rest}{handed}"),
-        descriptor("descriptor-of-one-that-may-not-change", "denied first", f"D:{may_not}{rest}{handed}", cannot_change=True),
+        descriptor("descriptor-of-an-account", "the right to reset is handed down", f"D:{may}{rest}{handed}"),
         descriptor("descriptor-of-a-protected-account", "nothing is handed down", f"D:{may}{rest}", admin_count=True),
-    ]  # fmt: skip
+        descriptor(
+            "descriptor-of-an-account-that-may-not-change",
+            "denied first",
+            f"D:{may_not}{rest}{handed}",
+            cannot_change=True,
+        ),
+    ]
 
 
 def facts() -> list[SambaFact]:

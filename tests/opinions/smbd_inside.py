@@ -129,7 +129,7 @@ class Server:
         self.run("net", "-s", str(self.conf), "sam", "addmem", "Administrators", ADMIN)
         with (self.folder / "smbd.out").open("w") as out:
             # in the foreground smbd ends with its standard input: that must not be ours
-            command = ["smbd", "-s", str(self.conf), "-F", "--debug-stdout", "--no-process-group"]
+            command = ["smbd", "-s", str(self.conf), "-F", "--debug-stdout"]
             self.smbd = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=out)
         self._wait()
         api.connect(self.conf)
@@ -259,15 +259,12 @@ class NetApi:
         return {"code": code}
 
     def change_password(self, user: str, old: str, new: str) -> dict[str, Any]:
-        return {
-            "code": self.library.NetUserChangePassword(ADDRESS.encode(), user.encode(), old.encode(), new.encode())
-        }
+        return {"code": self.library.NetUserChangePassword(ADDRESS.encode(), user.encode(), old.encode(), new.encode())}
 
     def local_groups(self, user: str) -> dict[str, Any]:
         buffer, read, total = pointer(), u32(), u32()
-        code = self.library.NetUserGetLocalGroups(
-            ADDRESS.encode(), user.encode(), 0, 1, ctypes.byref(buffer), 0xFFFFFFFF, ctypes.byref(read), ctypes.byref(total)
-        )  # fmt: skip
+        out = (ctypes.byref(buffer), 0xFFFFFFFF, ctypes.byref(read), ctypes.byref(total))
+        code = self.library.NetUserGetLocalGroups(ADDRESS.encode(), user.encode(), 0, 1, *out)
         if code != 0 or not buffer:
             return {"code": code, "groups": []}
         names = ctypes.cast(buffer, ctypes.POINTER(text))
