@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from pwserver.lab import calls
 from pwserver.lab.model.accounts import Account, Authority, Policy
 from pwserver.lab.model.machines import Machine
 from pwserver.lab.model.network import SYSTEM, Network, NetworkState
+
+TWIN_GROUPS = "NetUserGetLocalGroups" in calls.CALLS
+"""Whether the product asks for local groups by that call; the lab has what the product asks, and no more."""
 
 
 class Twin:

@@ -14,7 +14,7 @@ from pwserver.lab import calls
 from pwserver.lab.model.accounts import Policy
 from pwserver.lab.model.machines import ADMINISTRATORS, SERVICE, Laps, Machine, Service
 from tests.opinions.facts import Fact, pick
-from tests.opinions.twin import Twin, authority
+from tests.opinions.twin import TWIN_GROUPS, Twin, authority
 from tests.opinions.wine import (
     DISABLED,
     DISPLAY,
@@ -178,23 +178,23 @@ def name_facts(user: str) -> list[WineFact]:
             lambda lab: pick(lab.ask("NetUserModalsGet", level=2), "code", "sid"),
         ),
         Fact(
-            "groups-of-an-administrator", "NetUserGetLocalGroups", "the local groups by name",
-            {"code": 0, "groups": ["Administrators"]},
-            lambda wine: pick(wine.call("PsrvNative.LocalGroups", user), "code", "groups"),
-            lambda lab: lab.group_names(user),
-        ),
-        Fact(
-            "groups-of-an-unknown-user", "NetUserGetLocalGroups", "2221", {"code": 2221, "groups": []},
-            lambda wine: pick(wine.call("PsrvNative.LocalGroups", "no-such-user"), "code", "groups"),
-            lambda lab: lab.group_names("no-such-user"),
-        ),
-        Fact(
             "no-data-of-an-unknown-user", "NetUserGetInfo", "2221", 2221,
             lambda wine: wine.call("PsrvNative.User", "no-such-user")["code"],
             lambda lab: lab.code("NetUserGetInfo", user="no-such-user"),
         ),
     ]  # fmt: skip
-    return facts
+    return facts + (group_facts(user) if TWIN_GROUPS else [])
+
+
+def group_facts(user: str) -> list[WineFact]:
+    return [
+        Fact(
+            "groups-of-an-administrator", "NetUserGetLocalGroups", "the local groups by name",
+            {"code": 0, "groups": ["Administrators"]},
+            lambda wine: pick(wine.call("PsrvNative.LocalGroups", user), "code", "groups"),
+            lambda lab: lab.group_names(user),
+        ),
+    ]  # fmt: skip
 
 
 # ---- services ----
