@@ -20,8 +20,8 @@ from pathlib import Path
 from jobs import schedule, worker
 from pwserver import queueing
 from pwserver.config import from_environment
-from pwserver.embedded_redis import die_with_parent
 from pwserver.logging import configure
+from pwserver.orphans import die_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +50,8 @@ class Fork:
     def _live(self, parent: int) -> int:
         """In the fork; returns its exit status. Never lets the parent's code run on in here."""
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_DFL)
-            die_with_parent()
-            if os.getppid() != parent:
-                return 1  # the parent died between the fork and here
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            die_with_parent(parent)
             configure(self.name, from_environment().instance)
             worker.forget_connections()
             return self.work()

@@ -21,8 +21,8 @@ from rq.serializers import JSONSerializer
 from pwserver import queueing
 from pwserver.config import from_environment
 from pwserver.core import stopping
-from pwserver.embedded_redis import die_with_parent
 from pwserver.logging import configure
+from pwserver.orphans import die_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -50,18 +50,19 @@ class RunWorker(Worker):
 
     max_connection_wait_time = 2.0
     stop_asked_at = 0.0
+    worker_pid = 0
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        self.worker_pid = os.getpid()
+        super().fork_work_horse(job, queue)
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         return HEARTBEAT_SECONDS
 
     def setup_work_horse_signals(self) -> None:
         """Runs first in the fork. SIGTERM means: finish the link in hand."""
-        parent = os.getppid()
-        die_with_parent()
-        if os.getppid() != parent or parent == 1:
-            os._exit(1)  # the worker died between the fork and here
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: stopping.request())
+        die_with_parent(self.worker_pid, lambda *_: stopping.request())
         forget_connections()
 
     def handle_warm_shutdown_request(self) -> None:

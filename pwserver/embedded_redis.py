@@ -6,16 +6,13 @@ kill -9 and leave an orphan. Losing this server or its data loses nothing: runs 
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import hashlib
 import importlib
 import logging
 import os
 import select
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +24,8 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
+
+from pwserver.orphans import die_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -122,20 +121,6 @@ def stop(server: QueueServer, seconds: float = 5) -> None:
     except subprocess.TimeoutExpired:
         server.process.kill()
         server.process.wait()
-
-
-def die_with_parent(parent: int | None = None) -> None:
-    """Run in a child before it becomes its program: it is told to end when its starter dies, even by kill -9.
-
-    ``parent``: the starter's pid; a child whose starter died before this line would never be told, and ends at once.
-    """
-    if _libc is not None:
-        _libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    if parent is not None and os.getppid() != parent:
-        os._exit(1)
-
-
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def binary() -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from pwserver.embedded_redis import die_with_parent
+from pwserver.orphans import die_with_parent
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0

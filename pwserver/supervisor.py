@@ -12,22 +12,24 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pwserver import embedded_redis
+from pwserver import embedded_redis, orphans, ports
 from pwserver.config import PROJECT, Config, from_environment
 from pwserver.embedded_redis import QueueServer, QueueServerError
 from pwserver.processes import Child, end_all
 
 STATE = "running.json"
 BUSY_PORT_SECONDS = 10
+LEFTOVER_SECONDS = 5.0
+"""Longer than a web server takes to end (``webserver.KILL_SECONDS``)."""
 START_SECONDS = 60
 LOOK_EVERY = 0.2
 
@@ -44,6 +46,7 @@ class Supervisor:
     stops: int = 0
     """How often it was asked to stop; the second time it waits for nothing."""
     _told: str = ""
+    _mark: str = ""
 
     def run(self) -> int:
         instance = self.config.instance
@@ -52,6 +55,7 @@ class Supervisor:
         if lock is None:
             say(f"Password Server runs already: {running(instance).get('url', self.config.url)}")
             return 0
+        self._mark = orphans.mark_of(lock)
         (instance / STATE).unlink(missing_ok=True)  # of an instance that was killed
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -75,6 +79,7 @@ class Supervisor:
     def _start(self) -> None:
         config = self.config
         config_lab = self._lab() if config.demo else None
+        self._end_leftovers()
         self._await_port()
         if not config.redis_url:
             self.queue = embedded_redis.start(config.instance)
@@ -104,7 +109,12 @@ class Supervisor:
     def _prepare(self, lab: Child | None) -> dict[str, Any]:
         command = python("-m", "pwserver.prepare", *([str(lab.output)] if lab else []))
         process = subprocess.Popen(  # noqa: S603  # our own program
-            command, env=self._env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+            command,
+            env=self._env(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=partial(orphans.die_with_parent, os.getpid()),  # noqa: PLW1509  # we have one thread
         )
         while process.poll() is None:
             if self.stops:
@@ -131,22 +141,37 @@ class Supervisor:
 
     def _add(self, child: Child) -> None:
         child.env = self._env()
+        if child.name == "web":
+            child.env[orphans.MARK] = self._mark
         if child.name == "lab":
             for secret in ("PWSERVER_MASTER_KEY", "PWSERVER_SMTP_PASSWORD"):
                 child.env.pop(secret, None)  # a simulation has no use for it
         child.start()
         self.children.append(child)
 
+    def _end_leftovers(self) -> None:
+        """End web processes of a killed supervisor, which would answer beside the new ones. We hold its lock."""
+        if ended := orphans.end_leftovers(self._mark, LEFTOVER_SECONDS):
+            say(f"Ended what a killed start had left: process {', '.join(map(str, ended))}.")
+
     def _await_port(self) -> None:
-        """Waits a little for the port: what a killed instance left may still be ending."""
+        """Wait a little for the port: another program may be ending. Raise CannotStart with the name of its holder."""
+        host, port = self.config.host, self.config.port
         end = time.monotonic() + BUSY_PORT_SECONDS
-        while not free(self.config.host, self.config.port):
-            if time.monotonic() > end or self.stops:
-                raise CannotStart(
-                    f"Port {self.config.port} on {self.config.host} is taken by another program. End it, or choose "
-                    "another port: PWSERVER_PORT=8081"
-                )
-            time.sleep(0.1)
+        try:
+            while not ports.is_free(host, port):
+                if time.monotonic() > end or self.stops:
+                    found = ports.holder(host, port)
+                    raise CannotStart(
+                        f"Port {port} on {host} is taken by {found.words if found else 'another program'}. End it, or "
+                        "choose another port: PWSERVER_PORT=8081"
+                    )
+                time.sleep(0.1)
+        except OSError as error:
+            raise CannotStart(
+                f"Password Server cannot listen on port {port} of {host}: {error.strerror}. Choose another address or "
+                "port: PWSERVER_HOST=127.0.0.1 PWSERVER_PORT=8081"
+            ) from None
 
     def _wait(self, ready: Any, what: str) -> None:
         end = time.monotonic() + START_SECONDS
@@ -242,17 +267,6 @@ def ready_file(path: Path | None) -> bool:
         return False
     if not said.get("ready"):
         raise CannotStart(str(said.get("error", "the practice lab did not start")))
-    return True
-
-
-def free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
     return True
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
-from functools import cache
+from functools import cache, partial
 from threading import Event, Thread
 from typing import Any
 
@@ -16,8 +17,8 @@ from granian.server import Server
 from sqlalchemy.exc import SQLAlchemyError
 
 from pwserver.config import from_environment
-from pwserver.embedded_redis import die_with_parent
 from pwserver.logging import configure
+from pwserver.orphans import die_with_parent, exit_after_parent
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,12 @@ def application() -> Flask:
     return create_app()
 
 
-def load(target: str) -> Any:
-    """Runs in each worker. It must not outlive the web server, nor use the database connections it inherited."""
+def load(parent: int, target: str) -> Any:
+    """Runs in each worker. It must not outlive the web server ``parent``, nor use its database connections."""
     from pwserver.extensions import db
 
-    die_with_parent()
+    die_with_parent(parent)
+    Thread(target=exit_after_parent, args=[parent, KILL_SECONDS], name="parent", daemon=True).start()
     app = application()
     with app.app_context():
         for engine in db.engines.values():
@@ -81,7 +83,7 @@ def main() -> int:
         respawn_failed_workers=True,
         respawn_interval=0.5,
         workers_kill_timeout=KILL_SECONDS,
-    ).serve(target_loader=load)
+    ).serve(target_loader=partial(load, os.getpid()))
     return 0
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,9 @@ def server(instance: Path) -> Iterator[QueueServer]:
     embedded_redis.stop(started)
 
 
-@pytest.fixture
-def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a Python process of ours; whatever is left of it is killed in the end."""
+@contextmanager
+def spawning() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts Python processes of ours; whatever is left of them is killed in the end."""
     made: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, env: dict[str, str] | None = None, **options: object) -> subprocess.Popen[str]:
@@ -66,13 +67,22 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         made.append(process)
         return process
 
-    yield start
-    for process in made:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
+    try:
+        yield start
+    finally:
+        for process in made:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream:
+                    stream.close()
+
+
+@pytest.fixture
+def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    with spawning() as start:
+        yield start
 
 
 def living(pid: int) -> bool:
