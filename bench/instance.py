@@ -26,7 +26,8 @@ from pwserver.lab import control, truth
 from pwserver.lab.model.accounts import Policy
 from pwserver.models import SyncRun
 from pwserver.services.transaction import end_read
-from tests.jobs.test_supervisor import descendants, free_port
+from tests.free_ports import free_port
+from tests.jobs.test_supervisor import descendants
 
 PROGRAMS = frozenset({"web", "jobs", "timer", "worker-now", "worker-later", "queue"})
 

@@ -72,9 +72,12 @@ class Killing:
     def wait(self, holds: Callable[[], object], what: str, seconds: float) -> None:
         end = time.monotonic() + seconds
         while not holds():
-            assert time.monotonic() < end, f"did not happen: {what}"
-            assert self.process.poll() is None, f"ended while waiting until {what}"
+            assert time.monotonic() < end, f"did not happen: {what}; {self.console()}"
+            assert self.process.poll() is None, f"ended while waiting until {what}; {self.console()}"
             time.sleep(0.02)
+
+    def console(self) -> str:
+        return f"the console says: {self.running.out.read_text()}"
 
     def lab(self, verb: str, **args: Any) -> dict[str, Any]:
         return control.ask(self.folder / "lab" / control.SOCKET, verb, **args)

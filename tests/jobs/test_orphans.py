@@ -15,8 +15,9 @@ import pytest
 from pwserver import embedded_redis, orphans, queueing, webserver
 from pwserver.embedded_redis import client
 from tests.depth import deep
+from tests.free_ports import free_port
 from tests.jobs.conftest import living, spawning
-from tests.jobs.test_supervisor import children, free_port
+from tests.jobs.test_supervisor import children
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(120), pytest.mark.xdist_group("orphans")]
 

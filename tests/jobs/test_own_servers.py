@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pwserver import queueing
+from tests.free_ports import free_port
 from tests.jobs.kills import Killing, good, strike_all
-from tests.jobs.test_supervisor import free_port
 from tests.postgres import Cluster
 from tests.redis_server import PASSWORD, RedisServer
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pwserver import ports, supervisor
+from tests.free_ports import free_port
 from tests.invariants import violations_left_in
 from tests.jobs.conftest import spawning
 
@@ -23,12 +24,6 @@ pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(120), pytest.mark.x
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 UP = 60
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Running:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -28,6 +27,7 @@ from pwserver.mailserver import MailServer
 from pwserver.models import Outbox
 from pwserver.services.mail import outbox
 from tests.disasters.conftest import Play, play, proved_stage, stage, synced, synced_stage, untouched  # noqa: F401
+from tests.free_ports import free_port
 
 SENDER = "Password Server <alerts@northfield.example>"
 BASE = "https://passwords.northfield.example"
@@ -86,12 +86,6 @@ class Handler:
         assert isinstance(envelope.content, bytes)
         self.mails.append(Received(str(envelope.mail_from), list(envelope.rcpt_tos), envelope.content))
         return "250 queued as 7F3A"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

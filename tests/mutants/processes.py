@@ -60,4 +60,21 @@ MUTANTS: tuple[SourceMutant, ...] = (
         "any(each.startswith(MARK.encode()) for each in environment)",
         ORPHANS + "test_only_the_web_server_of_the_same_lock_and_user_is_a_leftover",
     ),
+    SourceMutant(
+        "page-read-in-the-middle-of-a-swap",
+        "tests/story/chromium.py",
+        """        text, kept = self._until(WHOLE)
+""",
+        """        self._until(WHOLE)
+        text, kept = _while_it_stands(lambda: (self.tab.content(), []))
+""",
+        "tests/story/test_reading.py::test_a_row_is_never_read_in_the_middle_of_a_swap",
+    ),
+    SourceMutant(
+        "page-read-before-it-settled",
+        "tests/story/chromium.py",
+        ".pw-later, .htmx-swapping, .htmx-settling, .htmx-added",
+        ".pw-later",
+        "tests/story/test_reading.py::test_a_row_is_never_read_in_the_middle_of_a_swap",
+    ),
 )

@@ -21,6 +21,7 @@ import pytest
 from pwserver.connectors.base import Call, Credential
 from pwserver.connectors.device import DeviceConnector, Settings
 from pwserver.core.secrets import Secret
+from tests.free_ports import free_port
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
@@ -132,9 +133,7 @@ def start_sshd(folder: Path, *extra: str, private: bool = False) -> Sshd:
         sh("ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(folder / f"host_{kind}"))
     fingerprint = sh("ssh-keygen", "-l", "-f", str(folder / "host_ed25519.pub")).split()[1]
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     lines = [
         f"Port {port}",
         "ListenAddress 127.0.0.1",

@@ -26,14 +26,18 @@ FILL_FIRST = ("radio", "checkbox")
 """What belongs to a choice shows when it is chosen, so choices come before what is typed."""
 BUSY = ".htmx-request, .htmx-swapping, .htmx-settling"
 AT_REST = f"document.readyState === 'complete' && !document.querySelector('{BUSY}')"
-UNFOLDED = """(() => {
+WHOLE = """(() => {
     document.querySelectorAll('.pw-fold details:not([open])').forEach(one => { one.open = true; });
-    return !document.querySelector('.pw-later');
+    if (document.querySelector('.pw-later, .htmx-swapping, .htmx-settling, .htmx-added')) return null;
+    const kept = JSON.stringify([Object.entries(localStorage), Object.entries(sessionStorage)]);
+    return [document.documentElement.outerHTML, kept];
 })()"""
+"""The page and the browser's storage, when all folds are loaded and nothing is being swapped. Looked at and read in one
+step of the page's script: between two, the next answer may be swapped in. While htmx settles, an element has attributes
+of the one before it."""
 ANOTHER_PAGE = f"!window.storyWasHere && {AT_REST}"
 OPEN_AROUND = """one => { for (let d = one.closest('details'); d; d = d.parentElement.closest('details'))
     if (!d.querySelector(':scope > summary').contains(one)) d.open = true; }"""
-KEPT = "JSON.stringify([Object.entries(localStorage), Object.entries(sessionStorage)])"
 
 
 class Chromium:
@@ -184,12 +188,14 @@ class Chromium:
         self._until(ANOTHER_PAGE)
         return self._read(self._status)
 
-    def _until(self, holds: str) -> None:
-        """Asks from outside: a page under our policy evaluates no text."""
+    def _until(self, holds: str) -> Any:
+        """What it evaluates to, once that is neither false nor null. From outside: a page under our policy evaluates
+        nothing."""
         end = time.monotonic() + 10
-        while not _while_it_stands(lambda: self.tab.evaluate(holds)):
+        while not (found := _while_it_stands(lambda: self.tab.evaluate(holds))):
             assert time.monotonic() < end, f"{self.tab.url} did not come to rest"
             self.tab.wait_for_timeout(10)
+        return found
 
     def _answered(self, answer: Response) -> None:
         if answer.request.is_navigation_request() and not 300 <= answer.status < 400:
@@ -202,8 +208,8 @@ class Chromium:
 
     def _read(self, status: int) -> Page:
         """What stands on the page, with its folds opened, as one does who looks for a machine."""
-        self._until(UNFOLDED)
-        body, kept = _while_it_stands(lambda: (self.tab.content().encode(), self.tab.evaluate(KEPT)))
+        text, kept = self._until(WHOLE)
+        body = text.encode()
         assert status < 500, f"{self.tab.url} answered {status}"
         self.page = parse(self.tab.url, status, body)
         for where, what in ((self.tab.url, body), ("storage", json.dumps(kept).encode())):

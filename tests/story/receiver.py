@@ -10,7 +10,7 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 
-from tests.jobs.test_supervisor import free_port
+from tests.free_ports import free_port
 
 
 class Receiver:
