@@ -32,11 +32,14 @@ from pwserver.models import Entry, LinkAttempt, SyncChain, SyncLink, SyncRun
 from pwserver.services import sync
 from pwserver.services.transaction import now
 from pwserver.sync.settle import STAMP_MARGIN
+from tests.depth import deep
 from tests.jobs.test_supervisor import Running, children
 from tests.sync.sweep import openable
 
-VICTIMS = ("horse", "worker-now", "timer", "queue", "web", "jobs", "lab", "everything", "horse", "queue", "everything")
+ALL = ("horse", "worker-now", "timer", "queue", "web", "jobs", "lab", "everything", "horse", "queue", "everything")
 LEAST = {"web", "worker-now", "horse", "timer", "queue", "everything"}
+VICTIMS = deep(("horse", "worker-now", "everything"), ALL)
+"""Quick: the process that writes, the one that starts it again, and all at once; one for each kind of target."""
 STUCK_SECONDS = 60
 
 
@@ -53,7 +56,7 @@ def aims() -> list[Aim]:
     the laboratory too: an account that is struck again and again would be over its budget."""
     lab = cycle(Aim("Lab Administrator", f"LAB-{number:02}") for number in range(2, 9))
     turns = cycle([lab, cycle([Aim("svc-backup", "SRV-01")]), cycle([Aim("SW-01", "SW-01")])])
-    return [next(turn) for turn in islice(turns, len(VICTIMS))]
+    return [next(turn) for turn in islice(turns, len(ALL))]
 
 
 class Killing:
@@ -209,10 +212,10 @@ class Killing:
         }
 
 
-def kill_all(folder: Path, spawn: Callable[..., subprocess.Popen[str]]) -> dict[str, Any]:
+def kill_all(folder: Path, spawn: Callable[..., subprocess.Popen[str]], victims: Sequence[str] = ALL) -> dict[str, Any]:
     """Kills each victim once while an attempt is open; what was found, summed up."""
     made = Killing(folder, spawn)
-    return strike_all(made, VICTIMS)
+    return strike_all(made, victims)
 
 
 def strike_all(made: Killing, victims: Sequence[str]) -> dict[str, Any]:

@@ -9,28 +9,31 @@ from pathlib import Path
 
 import pytest
 
+from tests.depth import deep
 from tests.jobs import sweep
-from tests.jobs.kills import LEAST, VICTIMS, aims, good, kill_all
+from tests.jobs.kills import ALL, LEAST, VICTIMS, aims, good, kill_all
 from tests.sync.sweep import COUNTS
 
 pytestmark = [
     pytest.mark.sweep,
     pytest.mark.enable_socket,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("supervisor"),
+    pytest.mark.xdist_group("kills"),
 ]
 
 
+@pytest.mark.budget(deep(60, 240), "a whole instance, killed and started again while machines are written")
 def test_whatever_is_killed_the_truth_and_the_vault_agree(
     instance: Path, spawn: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    found = kill_all(instance, spawn)
-    assert found["kills"] == found["open"] == len(VICTIMS) >= 10
+    found = kill_all(instance, spawn, VICTIMS)
+    assert found["kills"] == found["open"] == len(VICTIMS) >= deep(3, 10)
     assert good(found), json.dumps(found)
 
 
 def test_everything_there_is_is_killed_and_every_kind_of_target_is_being_written_meanwhile() -> None:
-    assert set(VICTIMS) >= LEAST
+    assert set(ALL) >= LEAST
+    assert set(ALL) >= set(VICTIMS)
     assert {aim.entry for aim in aims()} == {"Lab Administrator", "svc-backup", "SW-01"}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.depth import deep
 from tests.jobs.conftest import instance, spawn  # noqa: F401  # fixtures
 from tests.story.browser import Browser, parse
 from tests.story.chromium import PROGRAM
@@ -30,18 +31,20 @@ two</textarea><button type="submit">Save <b>all</b></button></form>
 """
 
 
+TALES = [
+    pytest.param(TROUBLE, id="trouble", marks=pytest.mark.xdist_group("story-trouble")),
+    pytest.param(FORTY, id="forty", marks=pytest.mark.xdist_group("story-forty")),
+]
+"""The quick depth walks the first: more acts, and most of what can go wrong. Each is a lane of its own."""
+
+
 @pytest.mark.sweep
 @pytest.mark.browser
 @pytest.mark.enable_socket
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not PROGRAM and os.environ.get("CI") != "true", reason="no Chromium here")
-@pytest.mark.parametrize(
-    "tale",
-    [
-        pytest.param(TROUBLE, id="trouble"),
-        pytest.param(FORTY, id="forty"),
-    ],
-)
+@pytest.mark.parametrize("tale", TALES[: deep(1, 2)])
+@pytest.mark.budget(90, "a whole instance and a Chromium, walked through for minutes")
 def test_the_whole_story(tale: Tale, instance: Path, spawn: Callable[..., subprocess.Popen[str]]) -> None:  # noqa: F811
     found = walk(instance, spawn, tale)
     assert [step for step in found["steps"] if not step["ok"]] == []
