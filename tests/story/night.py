@@ -19,7 +19,7 @@ SLOW, SLOW_MS = ("LAB-07", "LAB-12", "LAB-20"), 500
 """Slow enough that each is seen at work."""
 OFF, OUTSIDE = "LAB-04", "LAB-05"
 LAG_SECONDS = 4.0
-"""Two rounds of asking, on a machine busy with other tests; what it was is measured and told."""
+"""Two rounds of asking, and as long as two of our own looks take; what it was is measured and told."""
 WATCHED, WHILE_OFF, AT_NIGHT = "Curlew-Basalt/88=Violet", "Dunlin+Marble_19-Copper", "Nobody-Told/Us-23"
 
 
@@ -33,9 +33,12 @@ def watched(story: Story) -> str:
     shown = time.time()
     seen: dict[str, dict[str, float]] = {}
     tooks: set[str] = set()
+    looks: list[float] = []
 
     def look() -> bool:
+        looked = time.time()
         page, at = story.browser.stay(story.chain), time.time()
+        looks.append(at - looked)
         for row in page.root.find("li", class_="pw-link"):
             machine = row.find("h3")[0].text.split()[0]
             state = row.find("div", class_="pw-state")[0].text
@@ -51,8 +54,9 @@ def watched(story: Story) -> str:
     assert changing, f"none of {SLOW} was seen while it changed: {seen}"
     lags = {machine: seen[machine]["In Sync"] - max(at, shown) for machine, at in journal(story, began).items()}
     assert set(lags) == set(ALL), set(ALL) - set(lags)
-    late = {machine: round(lag, 2) for machine, lag in lags.items() if lag > LAG_SECONDS}
-    assert not late, f"seen later than {LAG_SECONDS} s after the journal knew it: {late}"
+    allowed = LAG_SECONDS + 2 * max(looks)
+    late = {machine: round(lag, 2) for machine, lag in lags.items() if lag > allowed}
+    assert not late, f"seen later than {allowed:.1f} s after the journal knew it: {late}"
     assert any(each.endswith(" s") for each in tooks), f"each says how long it took: {tooks}"
     story.says("LAB-20", "In Sync", "logged on")
     story.all_hold(WATCHED, ALL)
@@ -97,11 +101,11 @@ def off(story: Story) -> str:
 
 
 def between_tries(story: Story) -> bool:
-    """The one run that is left waits, for three seconds at least."""
+    """The one run that is left waits, for longer than a press takes; a whole wait is three seconds here."""
     query = "SELECT due_at FROM sync_run WHERE state = 'waiting' AND kind <> 'test'"
     with closing(sqlite3.connect(f"file:{story.instance.folder}/pwserver.db?mode=ro", uri=True)) as database:
         due = [datetime.fromisoformat(at).replace(tzinfo=UTC) for (at,) in database.execute(query)]
-    return len(due) == 1 and due[0] > datetime.now(UTC) + timedelta(seconds=3)
+    return len(due) == 1 and due[0] > datetime.now(UTC) + timedelta(seconds=1.5)
 
 
 def retest(story: Story) -> str:
@@ -109,12 +113,22 @@ def retest(story: Story) -> str:
     owner = story.instance.login("olivia")[0]
     over = len(story.mail.to(owner, "it is over"))
     words = f"Retest Sync: set the password on {OFF}"
-    # While it is tried by itself there is nothing to press, and a try shall not begin under our finger.
-    wait(lambda: between_tries(story), "the next try is some seconds away", 30)
-    story.instance.page_when(story.chain, lambda page: page.can_press(words), f"there is {words}")
-    counts = story.lab.counts()
-    story.lab.fault(OFF, "none")
-    story.press("Retest Sync")
+    counts: dict[str, tuple[int, int]] = {}
+
+    def pressed() -> bool:
+        """While it is tried by itself there is nothing to press, and a try shall not begin under our finger."""
+        if not (story.browser.stay(story.chain).can_press(words) and between_tries(story)):
+            return False
+        counts.update(story.lab.counts())
+        story.lab.fault(OFF, "none")
+        try:
+            story.press("Retest Sync")
+        except AssertionError:
+            story.lab.fault(OFF, "off")
+            return False
+        return True
+
+    wait(pressed, f"{words} is pressed between two tries", 60)
     story.await_chain("In Sync")
     now = story.lab.counts()
     others = [name for name in now if now[name] != counts.get(name) and name not in (OFF, defaults.AGENT)]
