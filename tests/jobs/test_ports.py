@@ -58,6 +58,7 @@ def test_of_another_users_process_the_user_is_named() -> None:
     reader, writer = os.pipe()
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
+        ports.holder("127.0.0.1", port)  # loads what the other user may not read
         pid = os.fork()
         if pid == 0:
             try:
@@ -67,10 +68,10 @@ def test_of_another_users_process_the_user_is_named() -> None:
                 os.write(writer, (found.words if found else "nobody").encode())
             finally:
                 os._exit(0)
+        os.close(writer)
         os.waitpid(pid, 0)
     assert os.read(reader, 100) == b"a program of user root"
     os.close(reader)
-    os.close(writer)
 
 
 def test_an_address_that_is_not_ours_is_no_taken_port() -> None:

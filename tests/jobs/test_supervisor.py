@@ -20,7 +20,12 @@ from tests.free_ports import free_port
 from tests.invariants import violations_left_in
 from tests.jobs.conftest import spawning
 
-pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(120), pytest.mark.xdist_group("supervisor")]
+pytestmark = [
+    pytest.mark.enable_socket,
+    pytest.mark.timeout(120),
+    pytest.mark.xdist_group("supervisor"),
+    pytest.mark.budget(25, "one instance for all of these; the test that ends it pays for the others"),
+]
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 UP = 60
