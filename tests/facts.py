@@ -156,7 +156,8 @@ CONNECTORS, LAB = PROJECT / "pwserver" / "connectors", PROJECT / "pwserver" / "l
 TABLES = ("codes", "domain_codes", "directory_codes")
 WITHOUT_WINDOWS = frozenset({
     "base", "contract", "device", "device_login", "device_protocol", "ssh", "kinds", "kerberos_child", "__main__",
-    "certificates", "control", "defaults", "devices", "engine_mind", "faults", "listen", "network", "switch", "truth", "wire",
+    "certificates", "control", "defaults", "devices", "engine_mind", "faults", "listen", "network", "switch", "truth",
+    "wire",
 })  # fmt: skip
 """Modules of both folders that speak to no Windows: their numbers are our own."""
 ATTRIBUTE = re.compile(r"(?!yyyy)(?:msDS-[A-Za-z-]+|[a-z]+[A-Z][A-Za-z]+)\Z")
