@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-import os
 import re
 import sqlite3
 import subprocess
@@ -58,10 +57,7 @@ Haystacks = dict[str, dict[str, bytes]]
 
 
 class Watch(threading.Thread):
-    """Reads the command line and environment of every process of the instance, again and again: of a new one at every
-    look, for half a second, since it may become another program; of all once a second."""
-
-    NEW_LOOKS, ALL_LOOKS = 10, 20
+    """Reads the command line and environment of every process of the instance, again and again."""
 
     def __init__(self, instance: Path) -> None:
         super().__init__(daemon=True)
@@ -70,19 +66,15 @@ class Watch(threading.Thread):
         self.environments: dict[str, bytes] = {}
 
     def run(self) -> None:
-        looks: dict[str, int] = {}
         while not self.ended.wait(0.05):
-            looks = {pid: looks.get(pid, 0) + 1 for pid in os.listdir("/proc") if pid.isdigit()}
-            for pid, number in looks.items():
-                if number <= self.NEW_LOOKS or number % self.ALL_LOOKS == 0:
-                    self.read(Path("/proc", pid))
-
-    def read(self, folder: Path) -> None:
-        with suppress(OSError):  # it ended
-            command, environ = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
-            if self.instance in command + environ:
-                self.commands[f"{folder.name} {hash(command)}"] = command
-                self.environments[f"{folder.name} {hash(environ)}"] = environ
+            for folder in Path("/proc").glob("[0-9]*"):
+                try:
+                    command, environ = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+                except OSError:
+                    continue
+                if self.instance in command + environ:
+                    self.commands[f"{folder.name} {hash(command)}"] = command
+                    self.environments[f"{folder.name} {hash(environ)}"] = environ
 
 
 class Journey(Instance):
