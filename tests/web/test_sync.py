@@ -507,9 +507,7 @@ def with_service(state: str, reason: str, **columns: object) -> Entry:
     return entry
 
 
-def test_a_service_that_is_down_is_named_with_its_code_and_what_to_do(
-    scene: Callable[..., str], browser_of: Of
-) -> None:
+def test_a_service_that_is_down_is_named_with_its_code_and_a_step(scene: Callable[..., str], browser_of: Of) -> None:
     entry = scene(with_service, "down", "did_not_start", reason_code="1058", restart_pending=True)
     page = browser_of("olivia").get(f"/passwords/{entry}/synchronization").text
     assert "A service on LAB-03 is stopped and not up" in page
