@@ -60,8 +60,8 @@ def check_all(opinion: Opinion, outcome: Outcome, other: Any, lab: Twin) -> None
     for fact in opinion.facts:
         try:
             theirs = fact.theirs(other)
-        except NoAnswer as error:
-            theirs = f"no answer: {error}"
+        except (NoAnswer, LookupError, TypeError) as error:  # an answer without what belongs into it
+            theirs = f"no answer: {error!r}"
         ours = None if fact.lab is None else fact.lab(lab)
         outcome.checked.append(Checked(fact.name, fact.expected, theirs, ours, fact.lab is not None))
     outcome.calls = other.line.calls

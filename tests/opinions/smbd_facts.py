@@ -11,6 +11,7 @@ from pwserver.lab.model import descriptors
 from pwserver.lab.model.accounts import Account, Policy
 from pwserver.lab.model.machines import ADMINISTRATORS, EVERYONE, NETWORK, Machine
 from tests.opinions.facts import Fact, pick
+from tests.opinions.line import NoAnswer
 from tests.opinions.smbd import Samba
 from tests.opinions.twin import TWIN_GROUPS, Twin, authority
 
@@ -107,6 +108,8 @@ def account(lab: Twin, user: str) -> Account:
 
 
 def is_locked(told: dict[str, Any]) -> bool:
+    if told["code"] != 0:
+        raise NoAnswer(f"NetUserGetInfo answers {told['code']}")
     return bool(told["flags"] & calls.UF_LOCKED)
 
 

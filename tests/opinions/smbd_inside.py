@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -106,15 +107,14 @@ class Server:
     """A stand-alone smbd with its own account database, on the loopback address of this namespace."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.conf = folder, folder / "etc" / "smb.conf"
+        self.folder, self.conf = folder, folder / "etc" / "samba" / "smb.conf"
 
     def start(self, users: dict[str, str], policies: dict[str, int]) -> dict[str, Any]:
         """Make the accounts and start smbd. Raise if it does not answer in time."""
-        for name in ("private", "state", "cache", "lock", "pid", "ncalrpc", "etc", "log"):
-            (self.folder / name).mkdir(mode=0o755)
+        for name in ("private", "state", "cache", "lock", "pid", "ncalrpc", "etc/samba", "log"):
+            (self.folder / name).mkdir(mode=0o755, parents=True)
         self.conf.write_text(SETTINGS.format(name=NAME, admin=ADMIN, folder=self.folder))
-        self._names({ADMIN: ADMIN_PASSWORD} | users)
-        self.run("mount", "--bind", str(self.folder / "etc"), "/etc/samba")
+        self._replace_etc({ADMIN: ADMIN_PASSWORD} | users)
         self.run("mount", "--bind", str(self.folder / "log"), "/var/log/samba")
         Path("/run/samba").mkdir(exist_ok=True)
         self.run("mount", "-t", "tmpfs", "none", "/run/samba")
@@ -148,13 +148,17 @@ class Server:
             time.sleep(0.1)
         raise RuntimeError(f"smbd does not listen: {(self.folder / 'smbd.out').read_text()[-2000:]}")
 
-    def _names(self, users: dict[str, str]) -> None:
-        """The Unix accounts that Samba's need, in this namespace only."""
+    def _replace_etc(self, users: dict[str, str]) -> None:
+        """An /etc of our own in this namespace, with the Unix accounts that Samba's need. A file bound over /etc/passwd
+        alone would be gone as soon as another program replaces that file."""
+        etc = self.conf.parent.parent
         passwd = [f"{name}:x:{61001 + at}:61001::/nonexistent:/usr/sbin/nologin" for at, name in enumerate(users)]
         for name, rows in (("passwd", passwd), ("group", ["labusers:x:61001:"])):
-            made = self.folder / name
-            made.write_text(Path("/etc", name).read_text() + "\n".join(rows) + "\n")
-            self.run("mount", "--bind", str(made), f"/etc/{name}")
+            (etc / name).write_text(Path("/etc", name).read_text() + "\n".join(rows) + "\n")
+        (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files\n")
+        (etc / "hosts").write_text("127.0.0.1 localhost\n")
+        shutil.copy("/etc/ld.so.cache", etc)
+        self.run("mount", "--bind", str(etc), "/etc")
 
     def run(self, *command: str, given: str = "") -> str:
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
