@@ -31,6 +31,7 @@ from tests import budget, dialects, lint, postgres
 from tests.budget import cpu_budget  # noqa: F401  a fixture that is imported
 from tests.depth import deep
 from tests.engine import set_aside
+from tests.hangs import Limits
 from tests.invariants import applications_used, violations, violations_left_in
 from tests.order import LongestFirst
 from tests.routes import compile_once  # noqa: F401  a fixture that is imported
@@ -61,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     budget.register(config)
     lint.register(config)
     config.pluginmanager.register(LongestFirst(), "longest first")
+    config.pluginmanager.register(Limits(), "limits")
     config.stash[WATCH] = dialects.register(config)
 
 
