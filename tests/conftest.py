@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -231,14 +232,29 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="session")
-def wired_app(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Flask:
+def wired_app(template: Template, tmp_path_factory: pytest.TempPathFactory) -> WiredApp:
     """The one app of this process that stands on the template: an app costs 50 ms, and each has to compile its SQL
     again. Its folder is the template's copy, made again for each test."""
     folder = tmp_path_factory.mktemp("wired") / "instance"
     template.copy(folder)
     made = make_app(folder, Clock(), template.url)
     dispose(made)
-    return made
+    return WiredApp(made, dict(made.config), dict(made.extensions))
+
+
+@dataclass(frozen=True)
+class WiredApp:
+    """An app, and what it was configured with before any test."""
+
+    app: Flask
+    config: dict[str, Any]
+    extensions: dict[str, Any]
+
+    def renewed(self) -> Flask:
+        for changed, was in ((self.app.config, self.config), (self.app.extensions, self.extensions)):
+            changed.clear()
+            changed.update(was)
+        return self.app
 
 
 @pytest.fixture
@@ -251,17 +267,13 @@ def app(request: pytest.FixtureRequest, template: Template, tmp_path: Path, cloc
         yield made
         dispose(made)
         return
-    made = request.getfixturevalue("wired_app")
-    settings, extensions = dict(made.config), dict(made.extensions)
+    made = request.getfixturevalue("wired_app").renewed()
     shutil.rmtree(made.instance_path)
     template.copy(Path(made.instance_path))
     made.config["CLOCK"] = clock
     limiter.reset()
     yield made
     dispose(made)
-    for changed, was in ((made.config, settings), (made.extensions, extensions)):
-        changed.clear()
-        changed.update(was)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pwserver.core.secrets import Secret
 from tests.lab_wire.kit import Lab, ask, call, fails, reset
 
 NEW = Secret("Correct-Horse-9")
-ACCOUNT = {"user": "Administrator", "min_left": 2}
+ACCOUNT = {"user": "Administrator", "account_sid": "", "min_left": 2}
 WITHIN = {"ttl_s": 0.2, "deadline_s": 7.0}
 """Over after 4.7 s. A receive in hand may last a second longer, the one after it another second."""
 

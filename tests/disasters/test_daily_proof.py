@@ -36,6 +36,7 @@ def age(play: Play, machine: str, *, place: bool = False) -> timedelta:
     return play.world.now - proved_at
 
 
+@pytest.mark.budget(25, "plays days")
 def test_a_machine_that_is_off_for_days_does_not_let_the_proofs_of_the_others_grow_old(synced: Play) -> None:
     play = synced
     play.world.off.add("LAB-02")

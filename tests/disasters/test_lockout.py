@@ -16,7 +16,7 @@ from pwserver.services.transaction import write
 from tests.disasters.conftest import FIRST, OTHER, PRIMARY, Play
 from tests.sync.build import Stage
 
-pytestmark = pytest.mark.both
+pytestmark = [pytest.mark.both, pytest.mark.budget(25, "plays windows of hours and days")]
 
 OTHER_KEY = "lab-02#administrator"
 

@@ -106,6 +106,7 @@ def test_default_sync_that_took_a_value_given_up_meanwhile_is_known_to_have_it(s
     assert play.status() == "out_of_sync", "and it does not have the vault's"
 
 
+@pytest.mark.budget(25, "plays days")
 @pytest.mark.sqlite
 def test_a_daily_test_of_a_chain_with_an_unknown_ends(synced: Play) -> None:
     """LAB-02 stays unknown for days; the test of the others ends, and is due again every day."""
@@ -120,6 +121,7 @@ def test_a_daily_test_of_a_chain_with_an_unknown_ends(synced: Play) -> None:
         assert play.world.now - proved < timedelta(hours=26), "the others are tested every day"
 
 
+@pytest.mark.budget(25, "plays days")
 @pytest.mark.sqlite
 def test_an_incident_of_a_silent_machine_is_not_over_because_it_is_tried_again(synced: Play) -> None:
     play = synced

@@ -243,6 +243,7 @@ def test_a_machine_that_is_off_during_a_test_is_pending_and_no_incident(synced: 
     assert incidents(play) == []
 
 
+@pytest.mark.budget(25, "plays three days")
 @pytest.mark.sqlite
 def test_a_machine_that_tests_did_not_reach_for_three_days_is_an_incident_until_it_answers(synced: Play) -> None:
     play = synced

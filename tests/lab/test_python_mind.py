@@ -658,7 +658,7 @@ def test_the_hand_over_is_announced_only_when_it_happens(lab):
         request = {
             "attempt": "a-1", "op": "reset", "ttl_ms": 30_000, "hop": lab.hop(), "secrets": {"new": GOOD},
             "expect": {"computer_name": "LAB-02", "machine_sid": None},
-            "params": {"user": "Administrator", "min_left": 2, "unlock": False},
+            "params": {"user": "Administrator", "account_sid": "", "min_left": 2, "unlock": False},
         } | given  # fmt: skip
         python_mind.run(lab.net, "LAB-01", f"LAB-01\\{LOGIN}", "reset", request, emit=lines.append)
         return lines

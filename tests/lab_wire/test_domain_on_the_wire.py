@@ -160,7 +160,7 @@ def test_a_state_that_cannot_be_proved_is_said_and_costs_nothing(
     ("prepare", "answer", "reason"),
     [
         (lambda lab: lab.network.set_fault("DC1", "off"), Answer.UNREACHABLE, "pdc_silent"),
-        (lambda lab: setattr(lab.network.machine("DC1").sam, "pdc", "DC2"), Answer.UNREACHABLE, "not_pdc"),
+        (lambda lab: setattr(lab.network.machine("DC1").sam, "pdc", "DC2"), Answer.UNREACHABLE, "pdc_silent"),
         (lambda lab: setattr(lab.network.machine("DC1"), "groups", {}), Answer.BLOCKED, "denied"),
         (lambda lab: setattr(lab.network.machine("LAB-01"), "domain_role", 2), Answer.BLOCKED, "not_member"),
     ],

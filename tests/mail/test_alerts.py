@@ -153,6 +153,7 @@ def test_a_silence_that_turns_into_a_refusal_is_mailed_again_and_its_end_once(ma
     ]
 
 
+@pytest.mark.budget(35, "plays three days")
 def test_a_machine_that_is_merely_off_in_tests_is_not_mailed_before_three_days(
     mailed: Play, receiver: Receiver
 ) -> None:
@@ -338,6 +339,7 @@ def test_a_cause_that_nothing_waits_for_any_more_is_not_said_to_work_again(maile
     assert "works again" not in over.text
 
 
+@pytest.mark.budget(35, "plays three days")
 def test_an_agent_that_tests_do_not_reach_for_three_days_is_one_mail(mailed: Play, receiver: Receiver) -> None:
     mailed.world.agents_off.add("LAB-01")
     for _ in range(100):

@@ -235,6 +235,7 @@ class Killed(BaseException):
     """As by kill -9: nothing in between may catch it."""
 
 
+@pytest.mark.budget(15, "starts once for each commit")
 def test_a_start_that_was_killed_after_some_commit_is_finished_by_the_next(lab: LabHere, tmp_path: Path) -> None:
     template = tmp_path / "template"
     app = make_app(template)

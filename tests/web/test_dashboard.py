@@ -75,7 +75,7 @@ def test_a_blocked_login_leads_an_administrator_to_the_agents_and_tells_others_w
 ) -> None:
     with app.app_context():
         entry = scenes.chain()
-        scenes.blocked(scenes.link(entry, "LAB-06"))
+        scenes.blocked(scenes.link(entry, "LAB-06"), reason="login_refused")
     page = browser_of("olivia").get("/").text
     assert "LAB-06 refused our own login" in page
     assert "An administrator repairs the login" in page

@@ -55,6 +55,7 @@ class Rows:
     run: str = ""
     number: str = ""
     removed: str = ""
+    agent: str = ""
     path: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,6 +136,11 @@ ACTS: dict[str, Act] = {
         lambda r: (f"{r.path}/links/{r.removed}/restore", {"revision": r.revision}),
         lambda r: ["restore", ENTRY, r.removed], scene="removed",
     ),
+    "enable": Act(
+        "owner", "sync.enabled",
+        lambda r: (f"{r.path}/synchronization/enable", {"agent_id": r.agent}),
+        lambda r: ["enable", ENTRY, "--agent", "LAB-01"], scene="off",
+    ),
     "cancel": Act(
         "modify", "run.cancelled",
         lambda r: (f"/runs/{r.run}/cancel", {}), lambda r: ["cancel", r.number], scene="changing",
@@ -156,18 +162,22 @@ def made(app: Flask, scene: str) -> Rows:
             sync.request_change(Cast().olivia, Cast().entry, Secret(NEW))
         else:
             entry = scenes.out_of_sync()
+            if scene == "off":
+                sync.disable(Cast().olivia, entry)
             if scene == "removed":
                 gone = scenes.link(entry, "LAB-02")
                 removed = gone.id
                 sync.remove_link(Cast().olivia, gone, revision=scenes.revision(entry))
         db.session.expire_all()
         entry = Cast().entry
+        chain = sync.chain_of(entry)
+        agent = chain.agent_id if chain else ""
         links = scenes.links(entry)
         run = sync.run_of(entry)
         return Rows(
             entry.id, str(scenes.revision(entry)), str(entry.row_version), [link.id for link in links],
             next(link.id for link in links if link.kind == "windows_service"),
-            run.id if run else "", str(run.number) if run else "", removed,
+            run.id if run else "", str(run.number) if run else "", removed, agent,
         )  # fmt: skip
 
 
