@@ -159,7 +159,7 @@ def _task_facts(mind: Mind, task: dict[str, Any]) -> dict[str, Any]:
         stores_password=task["logon_type"] in calls.STORES_PASSWORD,
         enabled=task["enabled"],
         state=calls.TASK_STATES[task["state"]],
-        last_start=_known_time(mind, task["last_run"]),
+        last_start=None if task["last_result"] == calls.S_HAS_NOT_RUN else _known_time(mind, task["last_run"]),
         last_result=task["last_result"],
     )
 

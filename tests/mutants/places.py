@@ -189,6 +189,13 @@ MUTANTS: tuple[SourceMutant, ...] = (
         OPERATIONS + "test_a_run_in_the_hour_that_comes_twice_is_dated_by_nobody[first-hour-of-two-None]",
     ),
     SourceMutant(
+        "a-task-that-has-never-run-started-in-1999",
+        SCRIPTS + "task.ps1",
+        "$result -ne 267011 -and $started.Year -gt 1999 -and",
+        "$started.Year -gt 1980 -and",
+        OPERATIONS + "test_a_task_that_has_never_run_has_no_start_whatever_date_windows_tells[never-ran-read_task]",
+    ),
+    SourceMutant(
         "a-domain-is-cut-to-its-first-label",
         "pwserver/connectors/scheduled_task.py",
         "    return f\"{windows.short(machine)}\\\\{user}\" if is_local else account\n",

@@ -196,6 +196,14 @@ def test_a_run_in_the_hour_that_comes_twice_is_dated_by_nobody(runs, moment, sta
     assert read(runs[f"read_task-{moment}"]).place.last_start == start
 
 
+@pytest.mark.parametrize("op", ["read_task", "set_task"])
+@pytest.mark.parametrize("told", ["never-ran", "never-ran-by-date", "never-ran-by-result"])
+def test_a_task_that_has_never_run_has_no_start_whatever_date_windows_tells(runs, op, told):
+    """Since Windows 10 its date is 30 November 1999, which is no start of 1999 for a page or a proof."""
+    answer = read(runs[f"{op}-{told}"])
+    assert (answer.stage, answer.place.last_start) == ("done", None)
+
+
 def test_a_task_keeps_all_but_its_password(runs):
     run = runs["set_task"]
     before = Lab().ask("GetTask", "SRV-01", SYSTEM, path="\\Backup\\Nightly")

@@ -53,13 +53,14 @@ function Read-PsrvTask {
   if ($type -ne 1 -and $type -ne 6) { $place['stores_password'] = $false }
   $place['enabled'] = [bool]$task.Enabled
   $place['state'] = @('', 'disabled', 'queued', 'ready', 'running')[[int]$task.State]
-  # local time: in the hour that comes twice nothing says which of the two it was
-  $started = [DateTime]::SpecifyKind($task.LastRunTime, 'Unspecified')
-  if ($started.Year -gt 1980 -and -not [TimeZoneInfo]::Local.IsAmbiguousTime($started)) {
-    $place['last_start'] = Format-PsrvTime $started.ToUniversalTime().Ticks
-  }
   $result = [long]$task.LastTaskResult
   if ($result -lt 0) { $result += 4294967296 }
   $place['last_result'] = $result
+  # local time: in the hour that comes twice nothing says which of the two it was. A task that has never run has a date,
+  # too: one of 1999 since Windows 10
+  $started = [DateTime]::SpecifyKind($task.LastRunTime, 'Unspecified')
+  if ($result -ne 267011 -and $started.Year -gt 1999 -and -not [TimeZoneInfo]::Local.IsAmbiguousTime($started)) {
+    $place['last_start'] = Format-PsrvTime $started.ToUniversalTime().Ticks
+  }
   $answer['place'] = $place
 }

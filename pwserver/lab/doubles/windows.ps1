@@ -36,7 +36,7 @@ class LabTask {
     $this.Definition.Principal.LogonType = $told['logon_type']
     $this.Enabled = $told['enabled']; $this.State = $told['state']; $this.Sddl = $told['sddl']
     $this.LastTaskResult = [Lab]::Number($told['last_result'])
-    $this.LastRunTime = [DateTime]::new(1899, 12, 30)
+    $this.LastRunTime = [DateTime]::new(1999, 11, 30)
     # a DATE of Automation: the time on the wall, and nothing about which
     if ($null -ne $told['last_run']) { $this.LastRunTime = [DateTime]::SpecifyKind([DateTimeOffset]::FromUnixTimeMilliseconds([long]([double]$told['last_run'] * 1000)).LocalDateTime, 'Unspecified') }
   }
