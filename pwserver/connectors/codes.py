@@ -95,8 +95,6 @@ WRITES: Mapping[str, Mapping[int, Row]] = {
         1326: Row(Refused, "value_refused", TARGET),
         1332: Row(Blocked, "no_account"),
         1385: Row(Blocked, "no_batch_right"),
-        0x4131C: Row(Blocked, "no_batch_right"),
-        0x4131B: Row(Refused, "task_damaged"),
     },
     "set_service": _OUR_RIGHTS
     | {

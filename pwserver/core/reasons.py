@@ -464,11 +464,6 @@ REASONS: Mapping[str, Reason] = {
         "Change the policy, then Retest Sync.",
         "retest",
     ),
-    "task_damaged": Reason(
-        "The task on {machine} was saved, but some of its triggers do not work any more.",
-        "Look at the task there, then Retest Sync.",
-        "retest",
-    ),
     "cluster_resource": Reason(
         "A cluster owns this service on {machine}. The password is stored; it is never restarted by us.",
         "Restart it in the cluster's own manager.",

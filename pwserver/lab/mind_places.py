@@ -34,6 +34,8 @@ RESOURCE_SERVICES = {
 }  # fmt: skip
 DEFAULT_INSTANCE = {"mssqlserver", "sqlserveragent", "mssqlfdlauncher", "sqltelemetry", "mssqlserverolapservice"}
 NO_TASK = (0x80070002, 0x80070003)
+FAILURE = 0x80000000
+"""From here on an HRESULT is a failure."""
 """No such file, no such path: the scheduler keeps tasks as files."""
 TASK_XML = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 SYSTEM_SIDS = ("S-1-5-18", "S-1-5-19", "S-1-5-20")
@@ -209,8 +211,10 @@ def set_task(mind: Mind) -> None:
         sddl=task["sddl"],
         definition=task["definition"],
     )["hresult"]
+    if code < FAILURE:  # COM does not tell one success from another, also not those of a task that cannot start
+        code = 0
     mind.answer["write_code"] = code
-    if code:  # also the two success codes with which a task is stored and never starts
+    if code:
         mind.stop("", code)
     _read_task(mind)
     mind.answer["stage"] = "verify"

@@ -244,7 +244,6 @@ def test_a_wrong_old_value_is_refused_and_nothing_else_is_done():
         ("change", 1219, Blocked, "other_session"), ("reset", 1314, Blocked, "denied"),
         ("set_task", 0x80070520, Blocked, "may_not_store"), ("set_task", 0x80070569, Blocked, "no_batch_right"),
         ("set_task", 0x8004130F, Blocked, "no_account"), ("set_task", 0x80041310, Blocked, "no_account"),
-        ("set_task", 0x4131C, Blocked, "no_batch_right"), ("set_task", 0x4131B, Refused, "task_damaged"),
         ("set_task", 0x80070005, Blocked, "denied"), ("set_task", 0x80070775, Refused, "account_locked"),
         ("set_service", 1057, Blocked, "no_account"), ("set_service", 1060, Blocked, "no_service"),
         ("restart_service", 1051, Refused, "dependents_running"),

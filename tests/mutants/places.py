@@ -189,6 +189,13 @@ MUTANTS: tuple[SourceMutant, ...] = (
         OPERATIONS + "test_a_run_in_the_hour_that_comes_twice_is_dated_by_nobody[first-hour-of-two-None]",
     ),
     SourceMutant(
+        "the-result-of-the-last-run-judges-the-registration",
+        SCRIPTS + "set_task.ps1",
+        "    [void]$folder.RegisterTaskDefinition(",
+        "    if ($task.LastTaskResult -eq 267036) { $code = 267036 }\n    [void]$folder.RegisterTaskDefinition(",
+        OPERATIONS + "test_the_result_of_an_old_run_is_none_of_the_registration",
+    ),
+    SourceMutant(
         "a-task-that-has-never-run-started-in-1999",
         SCRIPTS + "task.ps1",
         "$result -ne 267011 -and $started.Year -gt 1999 -and",

@@ -42,7 +42,7 @@ class Pair:
 
 DESIGN = (
     1326, 1327, 1328, 1329, 1330, 1907, 1385, 1331, 1793, 1909, 1311, 1355, 1787, 1789, 86, 2245, 1325, 5, 1314, 2221,
-    2351, 1219, 0x80070520, 1069, 1057, 1051, 0x8004130F, 0x80041310, 0x4131C, 8654,
+    2351, 1219, 0x80070520, 1069, 1057, 1051, 0x8004130F, 0x80041310, 8654,
 )  # fmt: skip
 """Codes that an operation of this version may meet by the design papers; each must be in some pair."""
 

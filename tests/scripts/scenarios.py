@@ -360,6 +360,7 @@ def places() -> list[Scenario]:
             Scenario(f"{op}-no-right", op, "SRV-01", TASK, prepare=no_rights),
             Scenario(f"{op}-system", op, "SRV-01", TASK, prepare=task(run_as="NT AUTHORITY\\SYSTEM")),
             Scenario(f"{op}-never-ran", op, "SRV-01", TASK, prepare=task(last_run=None, last_result=0x41303)),
+            Scenario(f"{op}-last-run-lacked-right", op, "SRV-01", TASK, prepare=task(last_result=0x4131C)),
             Scenario(f"{op}-never-ran-by-date", op, "SRV-01", TASK, prepare=task(last_run=None, last_result=1)),
             Scenario(f"{op}-never-ran-by-result", op, "SRV-01", TASK, prepare=task(last_result=0x41303)),
             Scenario(f"{op}-gmsa", op, "SRV-01", TASK, prepare=task(run_as="CORP\\svc-gmsa$")),

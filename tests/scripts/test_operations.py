@@ -146,6 +146,18 @@ def test_a_right_is_judged_as_a_logon_would_judge_it_or_not_at_all(runs, place, 
         assert code == (0 if right else calls.NOT_GRANTED)
 
 
+@pytest.mark.parametrize("success", [0x4131B, 0x4131C])
+def test_a_task_that_was_stored_is_not_judged_by_which_success_it_was(runs, success):
+    """COM hides it: a task that cannot start is told by the right, which is read before."""
+    answer = read(runs[f"set_task-RegisterTaskDefinition-{success:#x}"])
+    assert (answer.stage, answer.write_code, answer.place.last_result) == ("done", 0, 0)
+
+
+def test_the_result_of_an_old_run_is_none_of_the_registration(runs):
+    answer = read(runs["set_task-last-run-lacked-right"])
+    assert (answer.stage, answer.write_code, answer.place.last_result) == ("done", 0, 0x4131C)
+
+
 @pytest.mark.parametrize("name", [name for name, (_, right) in RIGHTS.items() if right is None])
 def test_what_cannot_be_read_keeps_no_password_from_a_service(runs, name):
     run = runs[f"set_service-right-{name}"]

@@ -24,10 +24,9 @@ $psrvOperation = {
   $pointer = [Runtime.InteropServices.Marshal]::SecureStringToBSTR($psrvSecure['value'])
   try {
     # TASK_UPDATE, TASK_IGNORE_REGISTRATION_TRIGGERS and TASK_DONT_ADD_PRINCIPAL_ACE
-    $made = $folder.RegisterTaskDefinition($task.Name, $definition, 52, $user, [Runtime.InteropServices.Marshal]::PtrToStringBSTR($pointer), $type, $security)
-    # two successes that mean failure: saved, and it never starts
-    $result = [long]$made.LastTaskResult
-    if ($result -ne $before['last_result'] -and ($result -eq 267035 -or $result -eq 267036)) { $code = $result }
+    # What it gives back does not tell whether the task can start: COM hides which success it was, and LastTaskResult is
+    # of the last run. The batch right was looked at before.
+    [void]$folder.RegisterTaskDefinition($task.Name, $definition, 52, $user, [Runtime.InteropServices.Marshal]::PtrToStringBSTR($pointer), $type, $security)
   }
   catch { $code = Get-PsrvCode $_.Exception }
   finally { [Runtime.InteropServices.Marshal]::ZeroFreeBSTR($pointer) }

@@ -54,11 +54,9 @@ class LabFolder {
   [object] RegisterTaskDefinition([string]$name, $definition, [int]$flags, $user, $password, [int]$logon, $security) {
     $full = $this.Path.TrimEnd('\') + '\' + $name
     $told = [Lab]::Ask('RegisterTaskDefinition', @{ path = $full; flags = $flags; user = $user; password = $password; logon_type = $logon; sddl = $security; definition = $definition.Raw })
-    # Windows throws failures only; a success that never starts comes back as a task
+    # Windows throws failures only, and does not tell one success from another
     if ($told['hresult'] -ge 2147483648) { throw [Runtime.InteropServices.COMException]::new('The task scheduler refused.', [Lab]::Number($told['hresult'])) }
-    $made = $this.GetTask($name)
-    if ($told['hresult'] -ne 0) { $made.LastTaskResult = $told['hresult'] }
-    return $made
+    return $this.GetTask($name)
   }
 }
 class LabScheduler { [void] Connect() { } [object] GetFolder([string]$path) { return [LabFolder]::new($path) } }
