@@ -386,7 +386,9 @@ def test_access_denied_over_tls_may_be_a_wrong_password():
     ("code", "kind", "reason"),
     [
         (0x80338126, Unreachable, "hop_unreachable"), (0x803381B9, Unreachable, "no_dns"),
-        (0x803381A6, Unreachable, "out_of_shells"), (12175, Blocked, "hop_certificate"),
+        (0x803381A5, Unreachable, "out_of_shells"), (0x803381A6, Unreachable, "out_of_shells"),
+        (0x80338012, Unreachable, "hop_unreachable"), (995, Unreachable, "hop_unreachable"),
+        (12175, Blocked, "hop_certificate"),
         (10060, Unreachable, "hop_unreachable"), (10061, Unreachable, "hop_unreachable"),
         (11001, Unreachable, "no_dns"), (11002, Unreachable, "no_dns"), (11004, Unreachable, "no_dns"),
         (0x80090322, Blocked, "hop_certificate"), (0x80090303, Blocked, "hop_certificate"),
@@ -401,7 +403,7 @@ def test_an_unopened_second_hop_spends_nothing(code, kind, reason):
 
 @pytest.mark.parametrize("op", sorted(op for op in OPERATIONS if not op.endswith("_domain")))
 def test_a_line_that_broke_after_the_hand_over_is_unknown_only_for_what_writes(op):
-    error = said(answer(op, "hop", 0x80338012, "hop_broken"))
+    error = said(answer(op, "hop", 995, "hop_broken"))
     writes = OPERATIONS[op].writes
     assert type(error) is (Unknown if writes else Unreachable)
     assert error.wrote is (None if writes else False)

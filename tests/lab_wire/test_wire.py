@@ -16,7 +16,7 @@ from winrm.exceptions import InvalidCredentialsError, WinRMOperationTimeoutError
 from winrm.protocol import Protocol
 
 from pwserver.connectors import contract, scripts
-from pwserver.lab import defaults, truth, wire, wire_shells
+from pwserver.lab import defaults, truth, wire, wire_shells, wire_soap
 from pwserver.lab.certificates import Certificates
 from pwserver.lab.model.network import Network
 from tests.lab_wire.kit import Lab, ask, eventually
@@ -149,6 +149,13 @@ def test_cmd_takes_no_line_longer_than_8191_characters(lab: Lab) -> None:
     with pytest.raises(WSManFaultError) as raised:
         run(plain(lab), "powershell.exe", skip=True)
     assert raised.value.wsman_fault_code == 2147942402
+
+
+def test_an_action_that_is_not_supported_has_windows_own_number(lab: Lab) -> None:
+    question = wire_soap.envelope("http://example.org/Nonsense", "uuid:none", "").decode()
+    with pytest.raises(WSManFaultError) as raised:
+        plain(lab).send_message(question)
+    assert raised.value.wsman_fault_code == 0x80338013
 
 
 def test_a_receive_without_output_times_out_with_windows_own_fault(lab: Lab) -> None:

@@ -250,6 +250,21 @@ MUTANTS: tuple[SourceMutant, ...] = (
         "tests/scripts/test_bootstrap.py::test_a_helper_that_cannot_be_compiled_is_an_answer_and_nothing_is_written",
     ),
     SourceMutant(
+        "too-many-shells-are-a-second-machine-that-is-off",
+        "pwserver/connectors/codes.py",
+        '    0x803381A5: Row(Unreachable, "out_of_shells"),\n',
+        "",
+        "tests/connectors/test_codes.py::test_an_unopened_second_hop_spends_nothing"
+        "[2150859173-Unreachable-out_of_shells]",
+    ),
+    SourceMutant(
+        "an-action-that-is-not-supported-is-a-bad-representation",
+        "pwserver/lab/wire_soap.py",
+        "NOT_SUPPORTED = 2150858771\n",
+        "NOT_SUPPORTED = 2150858773\n",
+        "tests/lab_wire/test_wire.py::test_an_action_that_is_not_supported_has_windows_own_number",
+    ),
+    SourceMutant(
         "kerberos-without-a-controller-lacks-credentials",
         "pwserver/lab/calls.py",
         "SEC_NO_AUTHORITY = 0x80090311\n",
