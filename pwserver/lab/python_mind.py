@@ -21,8 +21,9 @@ PORTS = {"kerberos": 5985, "ssl": 5986}
 PROBE_MS, OPEN_MS = 2000, 20_000
 LOGIN_SEEN = {5, 86, 1326, 1327, 1328, 1329, 1330, 1331, 1385, 1793, 1907, 1909, 0x8009030C}
 """Codes of New-PSSession that speak of the linked credential; with others it was not looked at."""
+FIND_CONTROLLER = 0x40000401
+"""FORCE_REDISCOVERY, KDC_REQUIRED, RETURN_DNS_NAME."""
 PERHAPS_NO_CONTROLLER = {0x80090303, 0x8009030E}
-FORCE_REDISCOVERY = 0x1
 """Kerberos found no target or no credentials: also what it may end with when no controller answers."""
 
 
@@ -214,12 +215,12 @@ class Mind:
             return "hop_unclear"
         if _low(code) in LOGIN_SEEN:
             return "hop_refused"
-        if code in PERHAPS_NO_CONTROLLER and not self._finds_controller(_domain_of(hop["user"])):
+        if code in PERHAPS_NO_CONTROLLER and self._finds_no_controller(hop["user"]):
             return "hop_no_controller"
         return "hop_unreachable"
 
-    def _finds_controller(self, domain: str) -> bool:
-        return bool(self.ask("DsGetDcNameW", domain=domain, flags=FORCE_REDISCOVERY)["code"] == 0)
+    def _finds_no_controller(self, user: str) -> bool:
+        return bool(self.ask("DsGetDcNameW", domain=_domain_of(user), flags=FIND_CONTROLLER)["code"])
 
 
 def _domain_of(user: str) -> str:

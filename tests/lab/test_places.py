@@ -154,6 +154,30 @@ def test_a_service_with_a_stale_password_runs_on_and_does_not_start_again(lab, s
     assert services.WRONG_PASSWORD_EVENT in lab.ask("ServiceEvents", "SRV-01", name="backupd")["events"]
 
 
+def configure(lab, value):
+    args = {"name": "backupd", "start_name": None, "password": value}
+    assert lab.ask("ChangeServiceConfigW", "SRV-01", **args)["code"] == 0
+
+
+def test_a_start_falls_back_to_the_password_before_while_that_one_opens_the_account(lab, server):
+    """Service Record List: two copies; the second one becomes the first when it was the one that did."""
+    old = server.service("backupd").stored
+    configure(lab, "complete nonsense")
+    assert (start(lab), server.bad_logons) == (0, {RUN_AS: 1})
+    assert server.service("backupd").stored == old
+    configure(lab, GOOD)
+    make_stale(lab)
+    assert start(lab) == 0
+    assert (server.service("backupd").stored, server.bad_logons) == (GOOD, {RUN_AS: 1})
+
+
+def test_a_stale_start_costs_two_tries_when_neither_copy_opens_the_account(lab, server):
+    configure(lab, "complete nonsense")
+    make_stale(lab)
+    assert start(lab) == calls.SERVICE_LOGON_FAILED
+    assert server.bad_logons == {RUN_AS: 2}
+
+
 def test_without_the_service_right_it_is_1069_too_and_only_the_event_tells(lab, server):
     server.rights["@-1002"] = ["SeBatchLogonRight"]
     assert start(lab) == calls.SERVICE_LOGON_FAILED
@@ -167,6 +191,7 @@ def test_the_service_manager_stores_what_it_is_given_and_checks_nothing(lab, ser
         return lab.ask("ChangeServiceConfigW", "SRV-01", **args)["code"]
 
     assert store("complete nonsense") == 0
+    assert store("other nonsense") == 0
     assert server.bad_logons == {}
     assert start(lab) == calls.SERVICE_LOGON_FAILED
     assert store(lab.passwords[RUN_AS], RUN_AS) == 0

@@ -189,6 +189,20 @@ MUTANTS: tuple[SourceMutant, ...] = (
         OPERATIONS + "test_a_run_in_the_hour_that_comes_twice_is_dated_by_nobody[first-hour-of-two-None]",
     ),
     SourceMutant(
+        "the-service-manager-has-one-copy",
+        "pwserver/lab/model/services.py",
+        "service.stored, service.stored_before = password, service.stored",
+        "service.stored = password",
+        "tests/lab/test_places.py::test_a_start_falls_back_to_the_password_before_while_that_one_opens_the_account",
+    ),
+    SourceMutant(
+        "a-stale-start-costs-one-try",
+        "pwserver/lab/model/services.py",
+        "service.stored_before is not None and service.stored_before != service.stored",
+        "service.stored_before is not None and service.stored_before == who.account.password",
+        "tests/lab/test_places.py::test_a_stale_start_costs_two_tries_when_neither_copy_opens_the_account",
+    ),
+    SourceMutant(
         "the-result-of-the-last-run-judges-the-registration",
         SCRIPTS + "set_task.ps1",
         "    [void]$folder.RegisterTaskDefinition(",

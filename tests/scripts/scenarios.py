@@ -347,6 +347,10 @@ LOCAL_RIGHTS: dict[str, tuple[Callable[[Lab], object], bool | None]] = {
 """By scenario: how the rights lie, and whether a logon of that kind is let in; None: that cannot be read beforehand."""
 
 
+def web_password(lab: Lab) -> str:
+    return lab.account("svc-web", "SRV-02").password
+
+
 def places() -> list[Scenario]:
     made = []
     for op in ("read_task", "set_task"):
@@ -420,6 +424,10 @@ def places() -> list[Scenario]:
     stale = service("webd", "SRV-02", stored="stale")
     web = {"name": "webd", "account": "SRV-02\\svc-web", "dependents": True}
     made.append(Scenario("restart-stale-dependents", "restart_service", "SRV-02", web, prepare=stale))
+    second = both(stale, lambda lab: setattr(lab.machine("SRV-02").service("webd"), "stored_before", web_password(lab)))
+    made.append(Scenario("restart-by-second-copy", "restart_service", "SRV-02", web, prepare=second))
+    neither = service("webd", "SRV-02", stored="stale", stored_before="staler")
+    made.append(Scenario("restart-stale-twice", "restart_service", "SRV-02", web, prepare=neither))
     made += restarts()
     for op, params in (("set_task", TASK), ("set_service", SERVICE)):
         made += [

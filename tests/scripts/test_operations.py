@@ -230,6 +230,15 @@ def test_a_restart_starts_again_what_it_stopped(runs):
     assert (states["webd"], states["webcache"]) == (calls.SERVICE_RUNNING, calls.SERVICE_RUNNING)
 
 
+def test_a_restart_may_be_done_by_the_second_copy_or_cost_two_tries(runs):
+    """The service manager keeps the password before, and tries it where the first one fails."""
+    done, failed = runs["restart-by-second-copy"], runs["restart-stale-twice"]
+    assert (read(done).stage, read(done).place.state) == ("done", "running")
+    assert done.lab.machine("SRV-02").service("webd").stored == done.lab.account("svc-web", "SRV-02").password
+    assert (read(failed).reason, read(failed).write_code) == ("did_not_start", 1069)
+    assert [sum(run.lab.machine("SRV-02").bad_logons.values()) for run in (done, failed)] == [1, 2]
+
+
 def test_a_stale_service_is_said_and_tried_once(runs):
     run = runs["restart-stale-dependents"]
     answer = read(run)

@@ -86,12 +86,14 @@ class Task(State):
 
 
 class Service(State):
-    """A Windows service. ``stored`` is the manager's copy of the password."""
+    """A Windows service. ``stored`` is the manager's copy of the password, ``stored_before`` its second one: the one
+    before the last change, or the one that was last started with (Service Record List, win32)."""
 
     name: str
     display: str
     start_name: str
     stored: str | None = None
+    stored_before: str | None = None
     start_type: int = 2
     """2 automatic, 3 manual, 4 disabled."""
     state: int = calls.SERVICE_STOPPED

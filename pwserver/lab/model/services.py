@@ -123,7 +123,7 @@ def change_config(
             return {"code": 1057}
         service.start_name = start_name
     if password is not None:
-        service.stored = password
+        service.stored, service.stored_before = password, service.stored
     net.changed()
     return {}
 
@@ -182,7 +182,7 @@ def start(net: Network, machine: Machine, service: Service) -> int:
     ticket_set = None
     if not is_built_in(service.start_name):
         who = logons.find(net, machine, service.start_name)
-        code, _ = logons.log_on(net, machine, who, logons.with_password(service.stored or ""), 5)
+        code = _log_on(net, machine, service, who)
         if code:
             return _failed(net, service, calls.SERVICE_LOGON_FAILED, right=code == calls.NOT_GRANTED)
         ticket_set = who.account.last_set if who.account else None
@@ -192,6 +192,20 @@ def start(net: Network, machine: Machine, service: Service) -> int:
     _advance(net, machine, service)
     net.changed()
     return 0
+
+
+def _log_on(net: Network, machine: Machine, service: Service, who: logons.Named) -> int:
+    """The manager's logon: with its first copy, and where that fails with its second one, which is the first from then
+    on. A stale start may so cost two wrong logons."""
+    code, _ = logons.log_on(net, machine, who, logons.with_password(service.stored or ""), 5)
+    if not code:
+        service.stored_before = service.stored
+    elif service.stored_before is not None and service.stored_before != service.stored:
+        again, _ = logons.log_on(net, machine, who, logons.with_password(service.stored_before), 5)
+        if not again:
+            service.stored = service.stored_before
+            return 0
+    return code
 
 
 def _start_group(net: Network, machine: Machine, group: str) -> bool:
