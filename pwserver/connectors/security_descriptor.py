@@ -19,6 +19,7 @@ _CONTROL_ACCESS = 0x100
 _GENERIC_ALL = 0x10000000
 _ALLOWED, _DENIED, _ALLOWED_OBJECT, _DENIED_OBJECT = 0, 1, 5, 6
 _INHERIT_ONLY = 0x08
+_DACL_PRESENT = 0x4
 _HAS_TYPE, _HAS_INHERITED_TYPE = 1, 2
 
 
@@ -34,6 +35,9 @@ class Ace:
 def may(descriptor: bytes, right: UUID, sids: Set[str]) -> bool | None:
     """Whether one of ``sids`` has the extended right; None when the list cannot be read."""
     try:
+        control, start = struct.unpack_from("<2xH12xI", descriptor)
+        if start == 0 and control & _DACL_PRESENT:
+            return True  # a null list grants everything; an empty one nothing
         for ace in _extended_rights(descriptor):
             if ace.sid in sids and ace.right in (None, right):
                 return ace.allows

@@ -250,6 +250,13 @@ MUTANTS: tuple[SourceMutant, ...] = (
         "tests/scripts/test_bootstrap.py::test_a_helper_that_cannot_be_compiled_is_an_answer_and_nothing_is_written",
     ),
     SourceMutant(
+        "a-null-list-of-rights-grants-nothing",
+        "pwserver/connectors/scripts/native_domain.cs",
+        "if (list == 0) return (BitConverter.ToUInt16(descriptor, 2) & 4) != 0;",
+        "if (list == 0) return false;",
+        "tests/scripts/test_operations.py::test_a_null_list_of_rights_grants_everything",
+    ),
+    SourceMutant(
         "too-many-shells-are-a-second-machine-that-is-off",
         "pwserver/connectors/codes.py",
         '    0x803381A5: Row(Unreachable, "out_of_shells"),\n',

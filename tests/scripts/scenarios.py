@@ -601,6 +601,7 @@ def domains() -> list[Scenario]:
         "must": domain_account(must_change=True),
         "too-old": domain_account(never_expires=False),
         "cannot": domain_account(cannot_change=True),
+        "null-list": both(domain_account(null_dacl=True), no_right_to_reset),
         "cannot-no-right": both(domain_account(cannot_change=True), no_right_to_reset),
         "protected-user": domain_account(protected=True),
         "protected-user-may": both(domain_account(protected=True), may_change),

@@ -365,3 +365,9 @@ def test_every_code_of_the_design_is_in_some_pair():
 def test_every_pair_has_a_scenario():
     assert len({pair.name for pair in pairs()}) == len(pairs())
     assert {of_pair(pair).pair for pair in pairs()} == set(pairs())
+
+
+def test_a_null_list_of_rights_grants_everything(runs):
+    """Not to be taken for an empty one, which grants nothing."""
+    answer = read(runs["read_domain-null-list"])
+    assert (answer.directory.can_reset, answer.account.cannot_change) == (True, False)

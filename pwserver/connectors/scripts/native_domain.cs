@@ -178,7 +178,8 @@ public static class PsrvDomain
     public static bool Allows(byte[] descriptor, string[] sids, string right)
     {
         int list = BitConverter.ToInt32(descriptor, 16);
-        if (list == 0) return false;
+        // a null list grants everything, an empty one nothing; SE_DACL_PRESENT
+        if (list == 0) return (BitConverter.ToUInt16(descriptor, 2) & 4) != 0;
         var wanted = new Guid(right);
         int count = BitConverter.ToUInt16(descriptor, list + 4), at = list + 8;
         for (int i = 0; i < count; i++)

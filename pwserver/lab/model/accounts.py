@@ -55,6 +55,8 @@ class Account(State):
     """In Protected Users: no NTLM."""
     managed: str = ""
     """"" or laps, gmsa: Windows sets it and answers 8654 to others, whether or not the registry shows why."""
+    null_dacl: bool = False
+    """Its security descriptor has a null list of rights."""
     admin_count: bool = False
     """Watched over by AdminSDHolder: rights that were handed down do not reach it."""
     fine_policy: str = ""

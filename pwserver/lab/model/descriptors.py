@@ -14,6 +14,8 @@ CHANGE_PASSWORD = uuid.UUID("ab721a53-1e2f-11d0-9819-00aa0040529b")
 CONTROL_ACCESS, FULL_CONTROL = 0x100, 0xF01FF
 ALLOWED, ALLOWED_OBJECT, DENIED_OBJECT = 0, 5, 6
 HANDED_DOWN = 0x10
+DACL_PRESENT = 0x4
+"""With it and no list the list is null: everybody may do everything (Null DACLs and Empty DACLs, win32)."""
 
 
 def sid_bytes(sid: str) -> bytes:
@@ -37,6 +39,8 @@ def _entry(kind: int, mask: int, sid: str, right: uuid.UUID | None = None, flags
 
 def descriptor(controller: Machine, account: Account) -> bytes:
     """The security descriptor of an account, with its access list only: who may change and who may reset it."""
+    if account.null_dacl:
+        return struct.pack("<BBHIIII", 1, 0, 0x8004, 0, 0, 0, 0)
     kind = DENIED_OBJECT if account.cannot_change else ALLOWED_OBJECT
     entries = [_entry(kind, CONTROL_ACCESS, sid, CHANGE_PASSWORD) for sid in (EVERYONE, SELF)]
     entries += [_entry(ALLOWED, FULL_CONTROL, sid) for sid in (controller.real("@-512"), ADMINISTRATORS)]
@@ -53,6 +57,8 @@ def descriptor(controller: Machine, account: Account) -> bytes:
 def allows(raw: bytes, token: set[str], right: uuid.UUID) -> bool:
     """Whether a descriptor grants an extended right to anyone in the token. The first entry about it decides."""
     acl = struct.unpack_from("<I", raw, 16)[0]
+    if acl == 0:
+        return bool(raw[2] & DACL_PRESENT)
     count, at = struct.unpack_from("<H", raw, acl + 4)[0], acl + 8
     for _ in range(count):
         kind, flags, size = struct.unpack_from("<BBH", raw, at)
