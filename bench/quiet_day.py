@@ -85,6 +85,7 @@ def play(folder: Path, passwords: int, links: int, *, wired: bool = True, in_mem
     plan = Plan(passwords, links, (WIRED, *[STRAIGHT] * (SHARE - 1))) if wired else Plan(passwords, links, (STRAIGHT,))
     clock = Clock()
     network = CountingNetwork(plan.network(clock().timestamp()), clock=clock)
+    network.pace = 0  # the clock stands: nobody waits for a machine that is off
     lines = wire.serve(network, folder=folder / "lab", names=sorted(set(plan.agents)))
     database = "sqlite://" if in_memory else ""
     app = make_app(config_of(folder / "instance", database_url=database, testing=True), clock)
