@@ -158,7 +158,8 @@ class Bound:
 
         secrets = [secret for secret in (before, value, login and login.secret, linked and linked.secret) if secret]
         outcome = ask(go, secrets=secrets)
-        if outcome.reason == "linked_refused" and self.ways.linked is not None and self.ways.linked.typed:
+        by_typed = self.ways.linked is not None and self.ways.linked.typed
+        if by_typed and outcome.reason in ("linked_refused", "linked_denied"):
             return replace(outcome, reason="override_refused")  # what was typed, not the linked credential
         return outcome
 
