@@ -16,6 +16,9 @@ import pytest
 
 SECONDS = 5.0
 """What a test may take without a marker of its own: ``@pytest.mark.budget(seconds, reason)``."""
+WITH_SERVERS = 120.0
+"""What a test may take that runs a real engine, browser or server, or has a lane of its own."""
+SERVERS = ("engine", "sshd", "browser", "sweep", "directory", "xdist_group")
 ALONE = 20
 """In a session of so few tests nothing is judged: they pay for what others would share, such as an engine's start."""
 DEAREST = 50
@@ -41,7 +44,9 @@ def cpu_budget(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def allowed_for(item: pytest.Item) -> float:
     marker = item.get_closest_marker("budget")
-    return float(marker.args[0]) if marker else SECONDS
+    if marker:
+        return float(marker.args[0])
+    return WITH_SERVERS if any(item.get_closest_marker(name) for name in SERVERS) else SECONDS
 
 
 class Durations:
