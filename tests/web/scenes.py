@@ -153,8 +153,8 @@ def silent(row: SyncLink) -> None:
     change(row, state="unreachable", reason="no_answer", next_try_at=soon, tries=3, state_since=now())
 
 
-def blocked(row: SyncLink, *, reason: str = "linked_refused") -> None:
-    change(row, state="blocked", reason=reason, reason_code="1326", state_since=now())
+def blocked(row: SyncLink) -> None:
+    change(row, state="blocked", reason="linked_refused", reason_code="1326", state_since=now())
 
 
 def unknown(row: SyncLink, version: EntryVersion) -> None:

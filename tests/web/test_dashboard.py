@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy import event
 
 from pwserver.extensions import db
-from pwserver.services import agents, vaults
+from pwserver.services import agents, sync, vaults
 from tests.conftest import Cast
 from tests.web import scenes
 from tests.web.conftest import Browser
@@ -70,15 +70,30 @@ def test_what_runs_now_is_shown_to_who_may_see_it_and_only_then_the_page_asks_ag
     assert "hx-trigger" not in browser_of("nora").get("/").text
 
 
-def test_a_blocked_login_leads_an_administrator_to_the_agents_and_tells_others_whom_to_ask(
+def test_a_refused_login_leads_an_administrator_to_the_agents_and_tells_others_whom_to_ask(
     app: Flask, browser_of: Of
 ) -> None:
     with app.app_context():
         entry = scenes.chain()
-        scenes.blocked(scenes.link(entry, "LAB-06"), reason="login_refused")
+        scenes.change(scenes.link(entry, "LAB-06"), state="blocked", reason="login_refused")
     page = browser_of("olivia").get("/").text
     assert "LAB-06 refused our own login" in page
     assert "An administrator repairs the login" in page
+    assert "Approve…" not in page, "it says nothing about the account's own password"
+
+
+def test_a_refused_linked_credential_leads_to_that_credential(app: Flask, browser_of: Of) -> None:
+    """And not to an agent on whose page everything is healthy."""
+    with app.app_context():
+        entry = scenes.chain()
+        scenes.blocked(scenes.link(entry, "LAB-06"))
+        chain = sync.chain_of(entry)
+        assert chain is not None
+        credential = chain.agent.linked_entry_id
+    page = browser_of("olivia").get("/").text
+    assert "LAB-06 refused our own login" in page
+    assert f'{credential}">Open the credential…' in page
+    assert "Repair the login…" not in page
     assert "Approve…" not in page, "it says nothing about the account's own password"
 
 

@@ -166,6 +166,7 @@ def _chain_task(incident: Incident, entry: Entry, vault: str, chain: ChainView) 
         step=issue.step if issue and not silent else "retest" if _is_given_up(wrong) else "",
         entry=entry,
         chain=chain,
+        credential=issue.credential if issue else None,
     )
 
 

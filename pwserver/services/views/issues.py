@@ -29,6 +29,11 @@ class IssueView:
     step: str
 
     @property
+    def credential(self) -> Entry | None:
+        """The linked credential that the next step leads to."""
+        return next((link.credential for link in self.links if link.step == self.step == "credential"), None)
+
+    @property
     def since(self) -> datetime:
         return self.incident.opened_at if self.incident else self.chain.status_since
 
