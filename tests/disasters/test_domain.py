@@ -322,7 +322,7 @@ def test_a_name_that_proves_to_be_another_ones_in_the_last_moment_is_used_under_
 
 
 def test_a_controller_that_lost_the_role_gets_no_password_and_it_goes_on_by_itself(corp: Corp) -> None:
-    corp.lab.machine("DC1").sam.pdc = "DC2"
+    corp.lab.machine("DC1").sam.pdc, corp.lab.machine("DC1").sam.pdc_record = "DC2", "DC1"  # DNS has not heard of it
     changed(corp)
     link = corp.links()[0]
     assert (link.state, link.reason) == ("unreachable", "pdc_silent"), "the locator looked again and found none"
