@@ -158,7 +158,7 @@ MUTANTS: tuple[SourceMutant, ...] = (
         SCRIPTS + "task.ps1",
         "    if ($part.LocalName -cne 'Principals') { continue }\n",
         "",
-        OPERATIONS + "test_a_task_is_known_by_the_sid_in_its_xml",
+        OPERATIONS + "test_a_task_does_not_run_as_whom_its_trigger_names",
     ),
     SourceMutant(
         "a-bare-name-means-the-local-account",

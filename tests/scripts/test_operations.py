@@ -169,9 +169,15 @@ def test_a_task_is_known_by_the_sid_in_its_xml(runs):
     run = runs["set_task-by-sid"]
     assert (read(run).stage, read(run).place.run_as) == ("done", "CORP\\svc-backup")
     assert offsite_of(run.lab).run_as == "CORP\\svc-backup", "registered with its domain"
-    wrong = runs["set_task-by-sid-local"]
-    assert (read(wrong).reason, read(wrong).wrote) == ("run_as_differs", False)
-    assert read(runs["set_task-trigger-user"]).place.run_as == "CORP\\svc-backup", "not whom a trigger names"
+
+
+def test_the_task_of_a_domain_account_is_not_written_for_the_local_account_of_that_name(runs):
+    answer = read(runs["set_task-by-sid-local"])
+    assert (answer.reason, answer.wrote) == ("run_as_differs", False)
+
+
+def test_a_task_does_not_run_as_whom_its_trigger_names(runs):
+    assert read(runs["set_task-trigger-user"]).place.run_as == "CORP\\svc-backup"
 
 
 @pytest.mark.parametrize("name", ["set_task-bare", "set_task-bare-local", "read_task-bare"])
