@@ -143,7 +143,7 @@ class Bare:
             ttl_s=45,
             computer_name=machine,
             machine_sid=None,
-            params={"user": ADMINISTRATOR, "min_left": 2, "reset_allowed": False},
+            params={"user": ADMINISTRATOR, "account_sid": "", "min_left": 2, "reset_allowed": False},
             secrets={"old": self.value, "new": new},
             hop=contract.Hop(machine, f"{defaults.DOMAIN}\\{LINKED_LOGIN}", login, "kerberos"),
         )

@@ -9,7 +9,11 @@ import pytest
 
 from bench.__main__ import PARTS, main, run
 
-pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.enable_socket,
+    pytest.mark.timeout(180),
+    pytest.mark.budget(60, "starts labs and whole instances, and measures them"),
+]
 
 SIZES: dict[str, dict[str, Any]] = {
     "chain": {"links": 3, "slow_ms": 1, "rounds": 1},
