@@ -32,6 +32,7 @@ from tests import budget, dialects, lint, postgres
 from tests.budget import cpu_budget  # noqa: F401  a fixture that is imported
 from tests.depth import deep
 from tests.engine import set_aside
+from tests.free_ports import keep_labs_apart
 from tests.hangs import Limits
 from tests.invariants import applications_used, violations, violations_left_in
 from tests.order import LongestFirst
@@ -64,6 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     lint.register(config)
     config.pluginmanager.register(LongestFirst(), "longest first")
     config.pluginmanager.register(Limits(), "limits")
+    keep_labs_apart(int(getattr(config, "workerinput", {}).get("workerid", "gw0").removeprefix("gw")))
     config.stash[WATCH] = dialects.register(config)
 
 

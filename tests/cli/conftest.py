@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,8 @@ def nudges() -> list[str]:
     return []
 
 
-@pytest.fixture
-def console(instance: Path, nudges: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
+@contextmanager
+def console_of(instance: Path, nudges: list[str]) -> Iterator[Console]:
     """The command line of the demo. The nudge is answered at once, as by a worker that has nothing else to do."""
     app = make_app(instance)
 
@@ -120,9 +121,16 @@ def console(instance: Path, nudges: list[str], monkeypatch: pytest.MonkeyPatch) 
         nudges.append(run_id)
         return sync.execute(run_id, "test")
 
-    monkeypatch.setattr(queueing, "enqueue", work)
-    yield Console(app)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queueing, "enqueue", work)
+        yield Console(app)
     dispose(app)
+
+
+@pytest.fixture
+def console(instance: Path, nudges: list[str]) -> Iterator[Console]:
+    with console_of(instance, nudges) as started:
+        yield started
 
 
 @pytest.fixture

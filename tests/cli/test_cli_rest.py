@@ -35,7 +35,7 @@ AGENT = {
 SEEN = (
     "at", "entry", "run_id", "name", "email", "machine", "account", "word", "path", "wait", "numbers", "version",
     "acting", "kind", "settings", "whose", "linked", "number", "to", "link_id", "logins", "reason", "choice",
-    "address",
+    "address", "agent",
 )  # fmt: skip
 """Every argument and option that takes a value. None of them is a secret: a new one has to be thought about here."""
 

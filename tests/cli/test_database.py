@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -44,7 +45,7 @@ from pwserver.services.mail import outbox
 from pwserver.services.sync.requeue import add_run
 from pwserver.services.transaction import now, write
 from pwserver.services.values import add_version, reveal
-from tests.cli.conftest import Console, LabHere
+from tests.cli.conftest import Console, LabHere, console_of
 from tests.conftest import MASTER, dispose
 from tests.postgres import Cluster
 
@@ -68,10 +69,29 @@ def address(cluster: Cluster, database: str) -> str:
     return cluster.url(database)
 
 
-@pytest.fixture
-def filled(lab: LabHere, console: Console) -> Console:
+@pytest.fixture(scope="module")
+def filled_template(demo_template: tuple[Path, dict[str, int]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo with all of its passwords proved, a change that has begun, and rows in the other tables."""
-    console.in_sync()
+    folder = tmp_path_factory.mktemp("filled") / "instance"
+    shutil.copytree(demo_template[0], folder)
+    lab = LabHere(folder / "lab", dict(demo_template[1]))
+    try:
+        with console_of(folder, []) as console:
+            console.in_sync()
+            _fill(console)
+    finally:
+        lab.stop()
+    return folder
+
+
+@pytest.fixture
+def instance(filled_template: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "instance"
+    shutil.copytree(filled_template, folder)
+    return folder
+
+
+def _fill(console: Console) -> None:
     with console.app.app_context():
         stamp()
         watch.begin(everything=True)
@@ -85,7 +105,6 @@ def filled(lab: LabHere, console: Console) -> Console:
             outbox.put(session, olivia, "test", "test", WORDS)
             session.add(Trouble(id=new_id(), kind="disk", words=WORDS, opened_at=now() - timedelta(microseconds=1)))
             _incident_before_its_cause(session, entry, agent.id)
-    return console
 
 
 def _incident_before_its_cause(session: Any, entry: Entry, agent_id: str) -> None:
@@ -153,12 +172,12 @@ def by_key(rows: list[dict[str, Any]], table: str) -> dict[tuple[str, ...], dict
     return {tuple(str(row[key]) for key in keys): row for row in rows}
 
 
-def test_every_row_of_every_table_is_there_as_it_was(filled: Console, address: str) -> None:
-    done = copy(filled, address)
+def test_every_row_of_every_table_is_there_as_it_was(console: Console, address: str) -> None:
+    done = copy(console, address)
     assert done.exit_code == 0, done.output
     empty = set()
     for table in Base.metadata.tables:
-        ours, theirs = by_key(rows_here(filled, table), table), by_key(rows_there(address, table), table)
+        ours, theirs = by_key(rows_here(console, table), table), by_key(rows_there(address, table), table)
         assert ours.keys() == theirs.keys(), table
         for key, row in ours.items():
             found = theirs[key]
@@ -166,18 +185,18 @@ def test_every_row_of_every_table_is_there_as_it_was(filled: Console, address: s
         if not ours:
             empty.add(table)
     assert empty <= {"account_try", "link_maybe", "account_name", "override"}, "the others had rows to be copied"
-    assert f"{sum(len(rows_here(filled, table)) for table in Base.metadata.tables)} rows were copied" in done.output
+    assert f"{sum(len(rows_here(console, table)) for table in Base.metadata.tables)} rows were copied" in done.output
 
 
 def test_a_server_started_from_the_copy_has_the_same_passwords_and_goes_on(
-    filled: Console, lab: LabHere, address: str
+    console: Console, lab: LabHere, address: str
 ) -> None:
-    with filled.app.app_context():
+    with console.app.app_context():
         before = {entry.id: entries.standing(entry).status for entry in db.session.scalars(select(Entry))}
         values = {entry: reveal(None, db.session.get_one(Entry, entry)).open() for entry in before}
         runs = max(db.session.scalars(select(SyncRun.number)))
-    assert copy(filled, address).exit_code == 0
-    app = there(filled.app, address)
+    assert copy(console, address).exit_code == 0
+    app = there(console.app, address)
     with app.app_context():
         found = {entry.id: entries.standing(entry).status for entry in db.session.scalars(select(Entry))}
         assert found == before
@@ -193,14 +212,14 @@ def test_a_server_started_from_the_copy_has_the_same_passwords_and_goes_on(
     dispose(app)
 
 
-def test_numbers_go_on_behind_the_highest(filled: Console, address: str) -> None:
-    assert copy(filled, address).exit_code == 0
+def test_numbers_go_on_behind_the_highest(console: Console, address: str) -> None:
+    assert copy(console, address).exit_code == 0
     highest = max(row["seq"] for row in rows_there(address, "event"))
     runs = max(row["number"] for row in rows_there(address, "sync_run"))
     with psycopg.connect(address) as line:
         sequences = {name for (name,) in line.execute("SELECT sequencename FROM pg_sequences")}
     assert sequences == {"event_seq_seq", "sync_run_number"}, "another one has to go on behind its highest, too"
-    app = there(filled.app, address)
+    app = there(console.app, address)
     with app.app_context(), write() as session:
         made = Event(at=now(), verb="tested")
         session.add(made)
@@ -213,14 +232,14 @@ def test_numbers_go_on_behind_the_highest(filled: Console, address: str) -> None
     dispose(app)
 
 
-def test_the_tables_there_are_the_same_tables_afterwards(filled: Console, address: str, cluster: Cluster) -> None:
+def test_the_tables_there_are_the_same_tables_afterwards(console: Console, address: str, cluster: Cluster) -> None:
     """References are looked at late while rows arrive, and at once again from then on."""
     other = cluster.url(cluster.create())
-    fresh = there(filled.app, other)
+    fresh = there(console.app, other)
     with fresh.app_context():
         upgrade()
     dispose(fresh)
-    assert copy(filled, address).exit_code == 0
+    assert copy(console, address).exit_code == 0
     query = "SELECT conname, condeferrable, condeferred, pg_get_constraintdef(oid) FROM pg_constraint ORDER BY 1, 4"
     timing = (
         "SELECT tgconstraint::regclass IS NULL, tgdeferrable, tginitdeferred, count(*) FROM pg_trigger GROUP BY 1, 2, 3"
@@ -230,9 +249,9 @@ def test_the_tables_there_are_the_same_tables_afterwards(filled: Console, addres
         assert one.execute(timing).fetchall() == two.execute(timing).fetchall()
 
 
-def test_the_audit_says_here_and_there_that_it_was_copied_and_by_whom(filled: Console, address: str) -> None:
-    assert copy(filled, address).exit_code == 0
-    for rows in (rows_here(filled, "event"), rows_there(address, "event")):
+def test_the_audit_says_here_and_there_that_it_was_copied_and_by_whom(console: Console, address: str) -> None:
+    assert copy(console, address).exit_code == 0
+    for rows in (rows_here(console, "event"), rows_there(address, "event")):
         last = max(rows, key=lambda row: row["seq"])
         assert (last["verb"], "host=" in last["subject"], "console" in str(last["facts"])) == (
             "database.copied", True, True,
@@ -247,13 +266,15 @@ def with_password(address: str) -> str:
 
 
 def test_a_password_in_the_address_comes_on_standard_input_and_is_shown_nowhere(
-    filled: Console, address: str, caplog: pytest.LogCaptureFixture
+    console: Console, address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    code, told = filled.json("database", "copy-to", "-", stdin=with_password(address) + "\n")
+    code, told = console.json("database", "copy-to", "-", stdin=with_password(address) + "\n")
     assert (code, told["rows"]["app_user"] > 1) == (0, True)
     assert "pwserver:***@" in told["database_url"]
     written = "".join(
-        path.read_text(errors="replace") for path in filled.app.config["PWSERVER"].instance.rglob("*") if path.is_file()
+        path.read_text(errors="replace")
+        for path in console.app.config["PWSERVER"].instance.rglob("*")
+        if path.is_file()
     )
     assert NEEDLE not in json.dumps(told) + caplog.text + written
     assert NEEDLE not in str(rows_there(address, "event"))
@@ -293,31 +314,31 @@ def refused(done: Result, *words: str) -> None:
     assert "othing was copied" in done.stderr
 
 
-def test_not_while_the_server_runs(filled: Console, address: str) -> None:
-    instance: Path = filled.app.config["PWSERVER"].instance
+def test_not_while_the_server_runs(console: Console, address: str) -> None:
+    instance: Path = console.app.config["PWSERVER"].instance
     lock = supervisor.take_lock(instance)
     assert lock is not None
     (instance / "running.json").write_text('{"url": "http://127.0.0.1:8080"}')
-    refused(copy(filled, address), "Password Server runs: http://127.0.0.1:8080. Stop it first.")
+    refused(copy(console, address), "Password Server runs: http://127.0.0.1:8080. Stop it first.")
     assert is_empty(address)
     os.close(lock)
-    assert copy(filled, address).exit_code == 0
+    assert copy(console, address).exit_code == 0
 
 
-def test_not_while_somebody_else_has_the_file_open(filled: Console, address: str) -> None:
+def test_not_while_somebody_else_has_the_file_open(console: Console, address: str) -> None:
     """A worker that was started by itself, without the lock of the folder."""
-    file = filled.app.config["PWSERVER"].instance / "pwserver.db"
+    file = console.app.config["PWSERVER"].instance / "pwserver.db"
     with closing(sqlite3.connect(file)) as other:
         other.execute("SELECT count(*) FROM entry").fetchall()
-        refused(copy(filled, address), "Another program has the database open.")
+        refused(copy(console, address), "Another program has the database open.")
     assert is_empty(address)
-    assert copy(filled, address).exit_code == 0
+    assert copy(console, address).exit_code == 0
 
 
 def test_no_server_starts_and_nobody_writes_in_the_middle(
-    filled: Console, address: str, monkeypatch: pytest.MonkeyPatch
+    console: Console, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = filled.app.config["PWSERVER"].instance / "pwserver.db"
+    file = console.app.config["PWSERVER"].instance / "pwserver.db"
     found: list[str] = []
 
     def look(*args: Any) -> None:
@@ -328,21 +349,21 @@ def test_no_server_starts_and_nobody_writes_in_the_middle(
 
     real = copying._count_on
     monkeypatch.setattr(copying, "_count_on", lambda target: (look(), real(target)))
-    assert copy(filled, address).exit_code == 0
+    assert copy(console, address).exit_code == 0
     assert found == ["database is locked"]
 
 
-def test_not_into_a_database_that_has_rows(filled: Console, address: str) -> None:
-    assert copy(filled, address).exit_code == 0
+def test_not_into_a_database_that_has_rows(console: Console, address: str) -> None:
+    assert copy(console, address).exit_code == 0
     before = rows_there(address, "event")
-    refused(copy(filled, address), "is not empty", "app_user", "entry_version")
+    refused(copy(console, address), "is not empty", "app_user", "entry_version")
     assert rows_there(address, "event") == before
 
 
-def test_not_between_two_releases(filled: Console, address: str) -> None:
-    with filled.app.app_context(), write() as session:
+def test_not_between_two_releases(console: Console, address: str) -> None:
+    with console.app.app_context(), write() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '0005'"))
-    refused(copy(filled, address), "another release (0005)", "Start the server here once")
+    refused(copy(console, address), "another release (0005)", "Start the server here once")
     assert is_empty(address)
 
 
@@ -356,19 +377,19 @@ def test_not_from_postgresql(cluster: Cluster, address: str, tmp_path: Path) -> 
 
 
 @pytest.mark.breaks_invariants
-def test_not_what_the_check_reports(filled: Console, address: str) -> None:
-    with filled.app.app_context(), write() as session:
+def test_not_what_the_check_reports(console: Console, address: str) -> None:
+    with console.app.app_context(), write() as session:
         session.execute(text("UPDATE sync_chain SET status = 'in_sync', status_detail = ''"))
-    done = copy(filled, address)
+    done = copy(console, address)
     assert done.exit_code == Exit.NOT_WELL
     assert "of the database here" in done.stderr
     assert is_empty(address)
 
 
 @pytest.fixture
-def tables(filled: Console, address: str) -> Iterator[psycopg.Connection[Any]]:
+def tables(console: Console, address: str) -> Iterator[psycopg.Connection[Any]]:
     """A line to the tables there, which have no rows yet."""
-    app = there(filled.app, address)
+    app = there(console.app, address)
     with app.app_context():
         upgrade()
     dispose(app)
@@ -381,31 +402,31 @@ def tables(filled: Console, address: str) -> Iterator[psycopg.Connection[Any]]:
     ["NEW.sealed = set_byte(NEW.sealed, 20, 1 + get_byte(NEW.sealed, 20) % 255)", "NEW.created_at = now()"],
 )
 def test_a_row_that_arrives_otherwise_is_noticed_and_nothing_stays(
-    filled: Console, address: str, tables: psycopg.Connection[Any], spoil: str
+    console: Console, address: str, tables: psycopg.Connection[Any], spoil: str
 ) -> None:
     tables.execute(
         f"CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.stage = 'current' THEN {spoil}; "
         "END IF; RETURN NEW; END $$"
     )
     tables.execute("CREATE TRIGGER spoil BEFORE INSERT ON entry_version FOR EACH ROW EXECUTE FUNCTION spoil()")
-    refused(copy(filled, address), "entry_version is not what was sent")
+    refused(copy(console, address), "entry_version is not what was sent")
     assert is_empty(address)
 
 
 def test_a_row_that_is_lost_on_the_way_is_noticed(
-    filled: Console, address: str, tables: psycopg.Connection[Any]
+    console: Console, address: str, tables: psycopg.Connection[Any]
 ) -> None:
     tables.execute("CREATE RULE lose AS ON INSERT TO setting WHERE NEW.name LIKE 'w%' DO INSTEAD NOTHING")
-    refused(copy(filled, address), "setting is not what was sent")
+    refused(copy(console, address), "setting is not what was sent")
     assert is_empty(address)
 
 
-def test_what_does_not_open_there_is_not_kept(filled: Console, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_open_there_is_not_kept(console: Console, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another key in the environment of the server there would do this."""
-    other = there(filled.app, address)
+    other = there(console.app, address)
     dispose(other)
     monkeypatch.setattr("pwserver.services.sync.invariants.values.opens", lambda *_: db.engine.dialect.name == "sqlite")
-    refused(copy(filled, address), "of the database there", "does not open")
+    refused(copy(console, address), "of the database there", "does not open")
     assert is_empty(address)
 
 
@@ -413,17 +434,17 @@ def test_what_does_not_open_there_is_not_kept(filled: Console, address: str, mon
     ("name", "words"),
     [("n" * 121, "name of entry", ), ("in\0side", "has a NUL")],
 )  # fmt: skip
-def test_what_only_sqlite_takes_is_named(filled: Console, address: str, name: str, words: str) -> None:
-    with filled.app.app_context(), write() as session:
+def test_what_only_sqlite_takes_is_named(console: Console, address: str, name: str, words: str) -> None:
+    with console.app.app_context(), write() as session:
         entry = session.scalars(select(Entry)).first()
         entry.name = name
         entry_id = entry.id
-    refused(copy(filled, address), words, entry_id)
+    refused(copy(console, address), words, entry_id)
     assert is_empty(address)
 
 
-def test_two_names_that_are_one_to_postgresql_are_named(filled: Console, address: str) -> None:
-    with filled.app.app_context():
+def test_two_names_that_are_one_to_postgresql_are_named(console: Console, address: str) -> None:
+    with console.app.app_context():
         first = db.session.scalars(select(Entry)).first()
         for name in ("Ärger", "ärger"):
             with write() as session:
@@ -431,24 +452,24 @@ def test_two_names_that_are_one_to_postgresql_are_named(filled: Console, address
                 session.add(entry)
                 session.flush()
                 add_version(session, entry, Secret("x"), stage="current", origin="created", actor=None)
-    refused(copy(filled, address), "uq_entry_name_in_vault", "ärger", "are one to PostgreSQL")
+    refused(copy(console, address), "uq_entry_name_in_vault", "ärger", "are one to PostgreSQL")
     assert is_empty(address)
 
 
 @pytest.mark.breaks_invariants
-def test_a_reference_into_nowhere_is_not_copied(filled: Console, address: str) -> None:
-    file = filled.app.config["PWSERVER"].instance / "pwserver.db"
+def test_a_reference_into_nowhere_is_not_copied(console: Console, address: str) -> None:
+    file = console.app.config["PWSERVER"].instance / "pwserver.db"
     with closing(sqlite3.connect(file)) as line:  # without foreign keys
         line.execute("UPDATE event SET actor_id = 'nobody' WHERE seq = 1")
         line.commit()
-    refused(copy(filled, address), "fk_event_actor_id")
+    refused(copy(console, address), "fk_event_actor_id")
     assert is_empty(address)
 
 
-def test_nothing_is_printed_of_any_value(filled: Console, address: str) -> None:
-    with filled.app.app_context():
+def test_nothing_is_printed_of_any_value(console: Console, address: str) -> None:
+    with console.app.app_context():
         values = [reveal(None, each).open() for each in db.session.scalars(select(Entry))]
         sealed = db.session.scalars(select(EntryVersion.sealed)).all()
-    done = copy(filled, address)
+    done = copy(console, address)
     for each in (*values, *(one.hex() for one in sealed)):
         assert each not in done.output + done.stderr

@@ -318,6 +318,7 @@ def test_what_was_there_before_search_knew_it_is_found_after_the_upgrade(tmp_pat
     dispose(made)
 
 
+@pytest.mark.budget(25, "starts three processes")
 def test_two_processes_that_start_at_once_bring_the_database_up_to_date_once(tmp_path: Path, url: str) -> None:
     code = "import sys; from pwserver import prepare; sys.exit(prepare.main([]))"
     env = os.environ | {"PWSERVER_INSTANCE": str(tmp_path / "instance"), "DATABASE_URL": url}

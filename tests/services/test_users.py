@@ -51,6 +51,7 @@ def test_what_cannot_be_a_user_is_said_beside_its_field(
     assert db.session.scalar(db.select(db.func.count()).select_from(AppUser)) == 5
 
 
+@pytest.mark.both
 def test_nobody_locks_the_organization_out_of_itself(ctx: Flask, cast: Cast) -> None:
     with pytest.raises(Invalid, match="last organization administrator"):
         users.set_org_admin(cast.ada, cast.ada, False)
