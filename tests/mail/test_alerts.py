@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from pwserver.models import AppUser, Entry, Incident, Membership, Vault, new_id
+from pwserver.models import AppUser, Entry, Incident, Membership, SyncLink, Vault, new_id
 from pwserver.services import sync
 from pwserver.services.transaction import write
 from tests.disasters.conftest import OTHER, PRIMARY, Play, counted_there
@@ -306,6 +306,23 @@ def test_forty_chains_behind_one_refused_login_are_one_mail_that_counts_them(mai
     assert f"{BASE}/passwords/{mailed.entry('M').id}\n" in mail.text
     opened = mailed.session.scalars(select(Incident).where(Incident.closed_at.is_(None))).all()
     assert sum(1 for each in opened if each.chain_id) == 2, "each chain keeps its own issue on its page"
+
+
+def test_a_mail_says_refused_of_a_credential_only_where_a_machine_said_so(mailed: Play, receiver: Receiver) -> None:
+    mailed.login_is("changed outside")
+    for name in ("desk", "adm"):
+        mailed.work(mailed.change(f"third {name}", name))
+    with write() as session:  # as where its account is locked
+        session.execute(update(SyncLink).where(SyncLink.reason == "linked_refused").values(reason="linked_state"))
+    post(mailed)
+    mailed.settle(hours=2)
+    post(mailed)
+    mail = only(receiver.mails)
+    assert mail.subject == "2 passwords need a linked credential repaired: M may not log on"
+    assert "The linked credential M may not log on at a machine." in " ".join(mail.text.split())
+    assert "Put that account right" in mail.text
+    assert "refused" not in mail.text + mail.html
+
 
 
 def test_a_silent_agent_is_one_mail_however_many_chains_wait_and_one_when_it_is_back(

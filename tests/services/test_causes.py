@@ -166,6 +166,26 @@ def test_a_refused_credential_is_edited_by_who_may_and_others_are_told_who_can(a
     assert (task.step, task.credential) == ("ask", credential), "she may look at it, not change it"
 
 
+@pytest.mark.parametrize(
+    ("reasons", "words", "next_step"),
+    [
+        (("linked_state", "linked_state"), "may not log on", "Put that account right"),
+        (("linked_denied", "linked_denied"), "was denied access", "its rights on the machines"),
+        (("linked_refused", "linked_denied"), "was not let in", "Test what waits"),
+    ],
+)
+def test_a_credential_is_said_to_be_refused_only_where_a_machine_said_so(
+    agent: SyncAgent, reasons: tuple[str, str], words: str, next_step: str
+) -> None:
+    for name, reason in zip(("one", "two"), reasons, strict=True):
+        stops(password(name, agent), "blocked", reason)
+    [task] = tasks_of("olivia")
+    assert task.title == f"The linked credential LAB-01 CORP\\svc-pwagent {words}: 2 passwords wait for it"
+    assert next_step in task.text
+    assert "{" not in task.text
+    assert "refused" not in task.title + task.text
+
+
 # -- an agent that is silent
 
 

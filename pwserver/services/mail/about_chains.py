@@ -20,6 +20,7 @@ from pwserver.services.mail.outbox import Moot
 from pwserver.services.sync.preview import retest_plan
 from pwserver.services.transaction import now
 from pwserver.services.users import administrators
+from pwserver.services.views.causes import credential_trouble
 from pwserver.services.views.chain import ChainView, read_chain
 from pwserver.services.views.issues import STEPS, issue_title, step_of
 from pwserver.services.views.links import LinkView
@@ -190,6 +191,7 @@ def _cause_facts(incident: Incident, chains: Sequence[SyncChain], user: AppUser)
     agent = db.session.get(SyncAgent, incident.agent_id) if incident.agent_id else None
     credential = db.session.get(Entry, incident.credential_id) if incident.credential_id else None
     readable = credential is not None and allows(vaults.right_of(user, credential.vault_id), Right.READ)
+    trouble = credential_trouble(incident) if credential else None
     return {
         "incident": incident,
         "agent": agent,
@@ -202,7 +204,8 @@ def _cause_facts(incident: Incident, chains: Sequence[SyncChain], user: AppUser)
         "mine": [_named(chain) for chain in mine[:LINES]],
         "more": max(0, len(mine) - LINES),
         "elsewhere": len(chains) - len(mine),
-        "reason": _sentence(reason("login_not_accepted" if agent else "linked_refused").next),
+        "trouble": trouble.words if trouble else "",
+        "reason": _sentence(trouble.next if trouble else reason("login_not_accepted").next),
     }
 
 

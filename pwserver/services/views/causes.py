@@ -14,9 +14,41 @@ from pwserver.core.states import LINK, LinkState, Status
 from pwserver.extensions import db
 from pwserver.models import AppUser, Entry, Incident, SyncAgent, SyncLink
 from pwserver.services import vaults
+from pwserver.services.sync.incidents import OF_LINKED
 from pwserver.services.views.said import named
 from pwserver.services.views.tasks import Task, Waiting, passwords_wait
 from pwserver.sync.settle import GIVEN_UP
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialTrouble:
+    """``words`` follow the credential's name; ``next`` is what its owner does."""
+
+    words: str
+    next: str
+
+
+NOT_OPENED = {
+    "linked_refused": CredentialTrouble("was refused", reason("linked_refused").next),
+    "linked_state": CredentialTrouble("may not log on", reason("linked_state").next),
+    "linked_denied": CredentialTrouble(
+        "was denied access", "Check its password, and its rights on the machines that denied it, then Retest Sync."
+    ),
+    "linked_unclear": CredentialTrouble("was not let in", "Test what waits for it: each link says what it met."),
+}
+"""What became of a linked credential, by the reason of the links that it left waiting."""
+
+
+def credential_trouble(incident: Incident) -> CredentialTrouble:
+    """What the machines said of this incident's credential. If they differ, no more than that it was not let in."""
+    query = (
+        select(SyncLink.reason)
+        .join(Incident, Incident.chain_id == SyncLink.chain_id)
+        .where(Incident.cause_id == incident.id, Incident.closed_at.is_(None))
+        .where(SyncLink.active, SyncLink.reason.in_(OF_LINKED))
+    )
+    said = set(db.session.scalars(query.distinct()))
+    return NOT_OPENED[said.pop() if len(said) == 1 else "linked_unclear"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +151,11 @@ def _credential_task(
 ) -> Task:
     """It is named, and opened, only to those who may read it."""
     name = f"The linked credential {credential.name}" if allows(right, Right.READ) else "A linked credential"
+    trouble = credential_trouble(cause.incident)
     return Task(
         kind="Sync Issue",
-        title=f"{name} was refused: {passwords_wait(cause.total)} for it",
-        text=f"It was sent once and is not sent again by itself. {reason('linked_refused').next}",
+        title=f"{name} {trouble.words}: {passwords_wait(cause.total)} for it",
+        text=f"It was sent once and is not sent again by itself. {trouble.next}",
         look=LINK[LinkState.BLOCKED],
         where="",
         since=cause.incident.opened_at,
