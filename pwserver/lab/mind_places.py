@@ -48,14 +48,15 @@ def iso(unix: float) -> str:
 
 def _sid(mind: Mind, name: str) -> str:
     """What a name, or a SID written as such, resolves to here; "" when nothing is called so."""
-    if name.casefold() == "localsystem":  # the service manager's own word, which no lookup finds
-        return SYSTEM_SIDS[0]
+    here = mind.answer["machine"]["computer_name"]
+    if name.casefold() in {f"{before}localsystem".casefold() for before in ("", ".\\", f"{here}\\")}:
+        return SYSTEM_SIDS[0]  # the service manager's own words, which no lookup finds
     if name.upper().startswith("S-1-"):
         return name
     machine = mind.answer["machine"]
     if name.casefold() == f"{machine['computer_name']}\\#500".casefold():
         return f"{machine['machine_sid']}-500"
-    if "\\" not in name and "@" not in name and name.casefold() != "localsystem" and machine["domain_role"] in (1, 3):
+    if "\\" not in name and "@" not in name and machine["domain_role"] in (1, 3):
         found = [
             mind.ask("LookupAccountNameW", name=f"{authority}\\{name}")["sid"]
             for authority in (machine["computer_name"], machine["domain"])

@@ -17,7 +17,11 @@ from rq import Queue
 from pwserver import embedded_redis, queueing
 from pwserver.embedded_redis import QueueServer
 
-pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(90)]
+pytestmark = [
+    pytest.mark.enable_socket,
+    pytest.mark.timeout(90),
+    pytest.mark.budget(25, "starts worker processes, and each of them a fork for each job"),
+]
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 

@@ -11,7 +11,7 @@ from pwserver.lab import engine_mind
 from tests.engine import NAME, engine_or_skip
 from tests.lab.conftest import Lab
 from tests.scripts.identity_scenarios import identities
-from tests.scripts.pairs import pairs
+from tests.scripts.pairs import pairs, successes
 from tests.scripts.scenarios import Scenario, accounts, domains, hops, of_pair, places
 
 
@@ -36,7 +36,7 @@ FEW = 12
 
 
 def every() -> list[Scenario]:
-    return [*accounts(), *places(), *domains(), *hops(), *identities(), *(of_pair(pair) for pair in pairs())]
+    return [*accounts(), *places(), *domains(), *hops(), *identities(), *map(of_pair, [*pairs(), *successes()])]
 
 
 class Runs(dict[str, Ran]):

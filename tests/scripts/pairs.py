@@ -84,3 +84,8 @@ def pairs() -> list[Pair]:
         Pair(op, "NewPSSession", code, "hop") for op in ("change", "read_task") for code in declared(HOP, codes.HOP)
     ]
     return made
+
+
+def successes() -> list[Pair]:
+    """HRESULTs of a registration that stored the task all the same: COM hides from a script which one it was."""
+    return [Pair("set_task", "RegisterTaskDefinition", code) for code in (0x4131B, 0x4131C)]

@@ -397,6 +397,12 @@ def places() -> list[Scenario]:
             Scenario(f"{op}-other", op, "SRV-01", SERVICE | {"account": "SRV-01\\Administrator"}),
             Scenario(f"{op}-dot", op, "SRV-01", SERVICE, prepare=service("backupd", start_name=".\\svc-backup")),
             Scenario(f"{op}-system", op, "SRV-01", SERVICE, prepare=service("backupd", start_name="LocalSystem")),
+            Scenario(
+                f"{op}-dot-system", op, "SRV-01", SERVICE, prepare=service("backupd", start_name=".\\localsystem")
+            ),
+            Scenario(
+                f"{op}-here-system", op, "SRV-01", SERVICE, prepare=service("backupd", start_name="SRV-01\\LocalSystem")
+            ),
             Scenario(f"{op}-virtual", op, "SRV-01", SERVICE, prepare=service("backupd", start_name="NT SERVICE\\x")),
             Scenario(f"{op}-no-right", op, "SRV-01", SERVICE, prepare=no_rights),
             Scenario(f"{op}-stopped", op, "SRV-01", SERVICE, prepare=service("backupd", state=1, pid=0)),

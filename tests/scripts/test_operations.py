@@ -10,7 +10,7 @@ from pwserver.connectors import contract
 from pwserver.lab import calls
 from pwserver.lab.model.network import SYSTEM
 from tests.lab.conftest import Lab
-from tests.scripts.pairs import DESIGN, pairs
+from tests.scripts.pairs import DESIGN, pairs, successes
 from tests.scripts.scenarios import (
     DOMAIN_RIGHTS,
     HOSTILE,
@@ -96,6 +96,13 @@ def test_a_change_that_stops_never_tried_the_new_value_before(runs, pair):
         assert (answer.stage, answer.write_code, answer.logon.stage) == ("verify", 0, "verify")
 
 
+@pytest.mark.parametrize("op", ["read_service", "set_service", "restart_service"])
+def test_a_service_of_the_system_is_managed_by_windows_however_it_is_spelled(runs, op):
+    for spelled in ("system", "dot-system", "here-system"):
+        run = runs[f"{op}-{spelled}"]
+        assert read(run).place.managed == "system", spelled
+
+
 def test_a_clean_change_costs_no_wrong_logon(runs):
     lab = runs["change"].lab
     assert lab.machine().bad_logons == {}
@@ -146,10 +153,10 @@ def test_a_right_is_judged_as_a_logon_would_judge_it_or_not_at_all(runs, place, 
         assert code == (0 if right else calls.NOT_GRANTED)
 
 
-@pytest.mark.parametrize("success", [0x4131B, 0x4131C])
+@pytest.mark.parametrize("success", successes(), ids=str)
 def test_a_task_that_was_stored_is_not_judged_by_which_success_it_was(runs, success):
-    """COM hides it: a task that cannot start is told by the right, which is read before."""
-    answer = read(runs[f"set_task-RegisterTaskDefinition-{success:#x}"])
+    """A task that cannot start is told by the right, which is read before."""
+    answer = read(runs[success.name])
     assert (answer.stage, answer.write_code, answer.place.last_result) == ("done", 0, 0)
 
 

@@ -9,7 +9,9 @@ function Get-PsrvFullName([string]$name) {
 # The SID behind a name or a SID text; '' when nobody has it.
 function Find-PsrvSid([string]$name) {
   if ($name -eq '') { return '' }
-  if ($name -eq 'LocalSystem') { return 'S-1-5-18' }
+  # the service manager's own words for the system, which no lookup finds
+  $system = 'LocalSystem', '.\LocalSystem', ($answer['machine']['computer_name'] + '\LocalSystem')
+  if ($system -contains $name) { return 'S-1-5-18' }
   if ($name -like 'S-1-*') { return $name }
   # the built-in administrator, whatever its name
   if ($name -eq ($answer['machine']['computer_name'] + '\#500')) { return $answer['machine']['machine_sid'] + '-500' }

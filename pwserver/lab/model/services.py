@@ -131,7 +131,8 @@ def change_config(
 def is_built_in(start_name: str) -> bool:
     """An identity without a stored password: the system's own, virtual accounts, gMSA."""
     folded = start_name.casefold()
-    return folded == "localsystem" or folded.startswith(("nt authority\\", "nt service\\")) or folded.endswith("$")
+    by_system = folded.rpartition("\\")[2] == "localsystem"  # bare, or behind a dot or the machine's name
+    return by_system or folded.startswith(("nt authority\\", "nt service\\")) or folded.endswith("$")
 
 
 def control(net: Network, machine: Machine, caller: Caller, name: str, control: int) -> Result:
