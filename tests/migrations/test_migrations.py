@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,8 +18,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask import Flask
 from flask_migrate import downgrade, upgrade
-from sqlalchemy import JSON, inspect, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import JSON, NullPool, create_engine, inspect, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import scoped_session as Session
 
 from pwserver import create_app
@@ -42,7 +43,7 @@ from pwserver.services.keys import keyring
 from pwserver.services.listing import Asked
 from pwserver.services.sync.invariants import caches
 from pwserver.services.sync.requeue import add_run
-from pwserver.services.transaction import now, write
+from pwserver.services.transaction import now, prepare_engine, write
 from pwserver.services.values import add_version
 
 HOSTILE = ["plain", " \"'`$()\\ ".strip() + "€", "\U0001f600" * 63, "e\u0301"]
@@ -316,6 +317,30 @@ def test_what_was_there_before_search_knew_it_is_found_after_the_upgrade(tmp_pat
         wrong = [each for each in caches.check(db.session, now(), timedelta.max) if each.invariant == "search"]
         assert wrong == [], "as if they had been saved today"
     dispose(made)
+
+
+@pytest.mark.sqlite
+def test_nobody_is_turned_away_while_somebody_else_opens_the_same_new_file(tmp_path: Path) -> None:
+    """SQLite says "locked" at once to some of those that switch a new file to WAL in the same moment."""
+    failed: list[BaseException] = []
+
+    def open_it(file: Path, together: threading.Barrier) -> None:
+        engine = create_engine(f"sqlite:///{file}", poolclass=NullPool)
+        prepare_engine(engine)
+        together.wait()
+        try:
+            engine.connect().close()
+        except OperationalError as error:
+            failed.append(error)
+
+    for number in range(100):
+        together = threading.Barrier(4)
+        openers = [threading.Thread(target=open_it, args=(tmp_path / f"{number}.db", together)) for _ in range(4)]
+        for opener in openers:
+            opener.start()
+        for opener in openers:
+            opener.join()
+    assert failed == []
 
 
 @pytest.mark.budget(25, "starts three processes")
