@@ -24,6 +24,8 @@ MARK = VENV / "installed.json"
 RUN = ("requirements.txt", "requirements-assets.txt")
 DEVELOP = "requirements-dev.txt"
 KERBEROS = "requirements-kerberos.txt"
+OF_PAGES = {"run", "routes", "shell"}
+"""Commands of Flask itself that are about the pages. All others start in half the time without them."""
 
 
 def __getattr__(name: str) -> Any:
@@ -33,10 +35,11 @@ def __getattr__(name: str) -> Any:
     from pwserver import create_app
     from pwserver.core.errors import PwserverError
 
+    typed = "flask" in Path(sys.argv[0]).parts[-2:]  # the command, or Python's -m flask
     try:
-        globals()["app"] = create_app()
+        globals()["app"] = create_app(pages=not typed or not OF_PAGES.isdisjoint(sys.argv))
     except PwserverError as error:
-        if Path(sys.argv[0]).name != "flask":
+        if not typed:
             raise
         from pwserver.cli.output import CannotStart
 
