@@ -56,7 +56,6 @@ DATABASES = (
     pytest.param("sqlite", id="sqlite"),
     pytest.param("postgres", id="postgres", marks=pytest.mark.postgres),
 )
-WATCH = pytest.StashKey[dialects.Watch]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -66,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(LongestFirst(), "longest first")
     config.pluginmanager.register(Limits(), "limits")
     keep_labs_apart(int(getattr(config, "workerinput", {}).get("workerid", "gw0").removeprefix("gw")))
-    config.stash[WATCH] = dialects.register(config)
+    dialects.register(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -87,7 +86,7 @@ def lines_on_postgres(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.node.get_closest_marker("postgres") is None:
         yield
         return
-    with request.config.stash[WATCH].running():
+    with dialects.NOTED.on_postgres():
         yield
 
 

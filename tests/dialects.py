@@ -8,11 +8,16 @@ nothing ran is a failure, named by file and line.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
 from pathlib import Path
+from types import CodeType, ModuleType
 
-import coverage
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -75,6 +80,7 @@ def locking_lines(tree: ast.AST) -> set[int]:
     return lines - ours
 
 
+@cache
 def wanted() -> Lines:
     """What has to run on PostgreSQL."""
     found: Lines = {}
@@ -90,29 +96,84 @@ def wanted() -> Lines:
     return found
 
 
-class Watch:
-    """Notes the lines that run while a test uses PostgreSQL."""
+class Noted:
+    """The lines of :func:`wanted` that ran while a test used PostgreSQL, in this process."""
 
     def __init__(self) -> None:
         self.ran: dict[str, set[int]] = {}
-        self._files = [str(PROJECT / name) for name in wanted()]
+        self._on_postgres = False
+
+    def line(self, file: str, number: int) -> None:
+        """Called by the line itself (:class:`NotingLoader`)."""
+        if self._on_postgres:
+            self.ran.setdefault(file, set()).add(number)
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        seen = coverage.Coverage(data_file=None, include=self._files, concurrency="thread")
-        seen.set_option("run:disable_warnings", ["no-data-collected", "module-not-imported"])
-        seen.start()
+    def on_postgres(self) -> Iterator[None]:
+        self._on_postgres = True
         try:
             yield
         finally:
-            seen.stop()
-            data = seen.get_data()
-            for file in data.measured_files():
-                name = str(Path(file).relative_to(PROJECT))
-                self.ran.setdefault(name, set()).update(data.lines(file) or ())
+            self._on_postgres = False
 
     def told(self) -> Lines:
         return {name: sorted(lines) for name, lines in self.ran.items()}
+
+
+NOTED = Noted()
+
+
+class _Noting(ast.NodeTransformer):
+    """Puts a call before each of these lines, which says that it runs. A tracer would slow down every line."""
+
+    def __init__(self, file: str, lines: Iterable[int]) -> None:
+        self.file, self.lines = file, set(lines)
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        for name in ("body", "orelse", "finalbody"):
+            block = getattr(node, name, None)
+            if isinstance(block, list):
+                setattr(node, name, [each for statement in block for each in self._noted(statement)])
+        return node
+
+    def _noted(self, statement: ast.stmt) -> list[ast.stmt]:
+        if statement.lineno not in self.lines:
+            return [statement]
+        call = ast.parse(f"_noted_line({self.file!r}, {statement.lineno})").body[0]
+        for node in ast.walk(call):
+            ast.copy_location(node, statement)
+        return [call, statement]
+
+
+class NotingLoader(SourceFileLoader):
+    """Loads a module of the product whose dialect lines say that they run."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = Path(self.get_filename(fullname))
+        name = str(path.relative_to(PROJECT))
+        tree = _Noting(name, wanted()[name]).visit(ast.parse(path.read_bytes()))
+        return compile(tree, str(path), "exec", dont_inherit=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__dict__["_noted_line"] = NOTED.line
+        super().exec_module(module)
+
+
+class _Finder(MetaPathFinder):
+    def __init__(self) -> None:
+        self.files = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name for name in wanted()}
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if fullname not in self.files:
+            return None
+        file = str(PROJECT / self.files[fullname])
+        return spec_from_file_location(fullname, file, loader=NotingLoader(fullname, file))
+
+
+def install() -> None:
+    """Before the product is imported."""
+    sys.meta_path.insert(0, _Finder())
 
 
 def missed(ran: dict[str, set[int]]) -> list[str]:
@@ -123,22 +184,22 @@ def missed(ran: dict[str, set[int]]) -> list[str]:
 class Verdict:
     """Collects what the workers noted, and fails a whole run in which a line was not run."""
 
-    def __init__(self, config: pytest.Config, watch: Watch) -> None:
-        self.config, self.watch = config, watch
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
         self.left: list[str] = []
 
     def pytest_testnodedown(self, node: object) -> None:
         told: Lines = getattr(node, "workeroutput", {}).get(WHERE, {})
         for name, lines in told.items():
-            self.watch.ran.setdefault(name, set()).update(lines)
+            NOTED.ran.setdefault(name, set()).update(lines)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         output = getattr(self.config, "workeroutput", None)
         if output is not None:
-            output[WHERE] = self.watch.told()
-        elif self.watch.ran and _is_whole(self.config):
-            self.left = missed(self.watch.ran)
+            output[WHERE] = NOTED.told()
+        elif NOTED.ran and _is_whole(self.config):
+            self.left = missed(NOTED.ran)
             if self.left and session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -151,7 +212,5 @@ def _is_whole(config: pytest.Config) -> bool:
     return not config.option.keyword and not config.option.markexpr and config.args == config.getini("testpaths")
 
 
-def register(config: pytest.Config) -> Watch:
-    watch = Watch()
-    config.pluginmanager.register(Verdict(config, watch), "dialects")
-    return watch
+def register(config: pytest.Config) -> None:
+    config.pluginmanager.register(Verdict(config), "dialects")
