@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
-SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE := -n 3 --dist loadgroup --no-loadscope-reorder
 SLOW := not engine and not sshd and not browser and not sweep and not directory and not postgres
 
 .DEFAULT_GOAL := help

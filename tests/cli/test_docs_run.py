@@ -50,8 +50,7 @@ def demo(tmp_path: Path, spawn: Callable[..., subprocess.Popen[str]]) -> Iterato
     process = running.start("--demo")
     wait(running.is_up, "the demo is up", 90)
     (tmp_path / "instance").symlink_to("instance-demo")
-    status = [".venv/bin/flask", "sync", "status"]
-    wait(lambda: subprocess.run(status, cwd=tmp_path, env=_as_a_person(running)).returncode == 0, "all In Sync", 60)
+    wait(running.all_in_sync, "all In Sync", 60)
     yield tmp_path, running
     process.terminate()
     process.wait(40)

@@ -40,8 +40,8 @@ from tests.depth import deep
 from tests.sync import build
 from tests.sync.build import Stage
 
-ROUNDS = deep(60, 500)
-FEWER = 60
+ROUNDS = deep(40, 500)
+FEWER = deep(20, 60)
 """For what stands beside the four statements that everything hangs on; those get all."""
 UNTIL_CAUGHT = 500
 """A mutant is played until it is caught; so many rounds at most, at any depth."""

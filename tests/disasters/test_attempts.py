@@ -14,12 +14,11 @@ from pwserver.services.transaction import write
 from tests.disasters.conftest import DEAD, FIRST, OTHER, PRIMARY, Play
 from tests.sync.world import Crash
 
-pytestmark = pytest.mark.both
-
 COMMITS = range(12)
 """A clean change of four links makes eleven commits; the twelfth is never reached."""
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("where", ["before", "after"])
 @pytest.mark.parametrize("n", COMMITS)
 def test_a_worker_killed_at_any_commit_does_not_lose_the_new_password(play: Play, n: int, where: str) -> None:
@@ -52,6 +51,7 @@ def test_a_worker_or_line_that_dies_in_a_call_leaves_nothing_lost_and_nothing_st
     assert sum(play.wrong_logons(each) for each in play.world.accounts) == 0
 
 
+@pytest.mark.both
 def test_a_zombie_worker_that_ends_late_changes_nothing_and_its_answer_is_kept(play: Play) -> None:
     run = play.change("second")
 
@@ -70,6 +70,7 @@ def test_a_zombie_worker_that_ends_late_changes_nothing_and_its_answer_is_kept(p
     assert play.current() == "second" == play.truth(PRIMARY)
 
 
+@pytest.mark.both
 def test_two_workers_with_the_same_nudge_make_one_pass(play: Play) -> None:
     run = play.change("second")
     took: list[bool] = []
@@ -79,6 +80,7 @@ def test_two_workers_with_the_same_nudge_make_one_pass(play: Play) -> None:
     assert [each.place for each in play.writes() if each.method == "change"] == [PRIMARY, OTHER]
 
 
+@pytest.mark.both
 def test_a_lease_outlives_the_longest_call(play: Play) -> None:
     run = play.change("second")
     took: list[bool] = []
@@ -92,6 +94,7 @@ def test_a_lease_outlives_the_longest_call(play: Play) -> None:
     assert took == [False]
 
 
+@pytest.mark.both
 def test_a_worker_that_was_stopped_between_its_intent_and_the_send_sends_nothing(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +108,7 @@ def test_a_worker_that_was_stopped_between_its_intent_and_the_send_sends_nothing
     assert play.truth(PRIMARY) == FIRST
 
 
+@pytest.mark.both
 def test_a_cancelled_run_ends_before_its_next_link_and_never_inside_one(play: Play) -> None:
     run = play.change("second")
     play.during("change", lambda: sync.cancel(play.olivia, play.run(run)), place=PRIMARY)
@@ -141,6 +145,7 @@ def test_an_agent_whose_address_changed_gets_nothing_before_its_test(play: Play)
     assert play.status() == "agent_disabled"
 
 
+@pytest.mark.both
 def test_a_link_edited_between_plan_and_intent_is_not_written_under_its_old_settings(play: Play) -> None:
     run = play.change("second")
     link_id = play.link("LAB-02").id
@@ -156,6 +161,7 @@ def test_a_link_edited_between_plan_and_intent_is_not_written_under_its_old_sett
     assert attempt.settings_rev == 2
 
 
+@pytest.mark.both
 def test_a_chain_cannot_be_changed_under_a_running_change(play: Play) -> None:
     run = play.change("second")
     link, revision = play.link("LAB-02"), play.chain().revision
@@ -170,6 +176,7 @@ def test_a_chain_cannot_be_changed_under_a_running_change(play: Play) -> None:
     play.work(run)
 
 
+@pytest.mark.both
 def test_nothing_probes_while_the_dead_may_still_act(play: Play) -> None:
     """A late script may apply up to its time to live; a probe before that would say *not applied* of what then is."""
     run = play.change("second")
@@ -286,6 +293,7 @@ def test_a_dead_worker_in_a_place_does_not_leave_the_place_unknown_for_ever(play
     assert play.status() == "in_sync"
 
 
+@pytest.mark.both
 def test_the_same_run_twice_changes_nothing_twice(play: Play) -> None:
     run = play.change("second")
     play.work(run)

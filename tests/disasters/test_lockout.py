@@ -16,7 +16,7 @@ from pwserver.services.transaction import write
 from tests.disasters.conftest import FIRST, OTHER, PRIMARY, Play
 from tests.sync.build import Stage
 
-pytestmark = [pytest.mark.both, pytest.mark.budget(25, "plays windows of hours and days")]
+pytestmark = pytest.mark.budget(25, "plays windows of hours and days")
 
 OTHER_KEY = "lab-02#administrator"
 
@@ -43,6 +43,7 @@ def test_a_refused_login_never_sounds_like_a_wrong_password_of_the_target(play: 
     assert play.value(link.holds_version_id) == "first LAB-03\\operator"
 
 
+@pytest.mark.both
 def test_what_a_refused_login_stopped_is_due_by_itself_once_a_person_typed_the_right_one(play: Play) -> None:
     play.login_is("changed outside")
     run = play.change("second", "desk")
@@ -116,6 +117,7 @@ def test_a_value_once_refused_and_then_set_by_us_is_not_called_refused_for_ever(
     assert play.wrong_logons(PRIMARY) == refused
 
 
+@pytest.mark.both
 def test_one_budget_for_all_a_second_click_is_the_last_one(play: Play) -> None:
     play.world.outside(OTHER, "by hand", clock_back=False)
     for _ in range(5):
@@ -127,6 +129,7 @@ def test_one_budget_for_all_a_second_click_is_the_last_one(play: Play) -> None:
     assert play.wrong_logons(OTHER) <= 2
 
 
+@pytest.mark.both
 def test_the_server_alone_spends_one_try_in_the_window_whatever_it_is_asked(play: Play) -> None:
     play.world.outside(OTHER, "by hand", clock_back=False)
     run = play.change("second")
@@ -140,12 +143,14 @@ def test_the_server_alone_spends_one_try_in_the_window_whatever_it_is_asked(play
     assert play.wrong_logons(OTHER) == 1, "a refused value is never sent again by itself"
 
 
+@pytest.mark.both
 def test_what_was_not_spent_is_given_back(play: Play) -> None:
     run = play.change("second")
     play.work(run)
     assert play.session.scalars(select(AccountTry.key)).all() == []
 
 
+@pytest.mark.both
 def test_a_cut_line_keeps_its_try_until_the_target_counts_none(play: Play) -> None:
     run = play.change("second")
     play.fault("cut_before")
@@ -157,6 +162,7 @@ def test_a_cut_line_keeps_its_try_until_the_target_counts_none(play: Play) -> No
     assert play.tries(key) == 0
 
 
+@pytest.mark.both
 def test_an_open_try_of_another_run_means_wait_a_moment_not_over_budget(play: Play) -> None:
     """Two chains prove the same new login at the same time: the second waits for seconds."""
     sync.request_change(play.olivia, play.entry("M"), Secret("our new login"))
@@ -172,6 +178,7 @@ def test_an_open_try_of_another_run_means_wait_a_moment_not_over_budget(play: Pl
     assert play.truth("LAB-02\\lab-adm") == "second"
 
 
+@pytest.mark.both
 def test_a_longer_observation_window_of_the_target_is_kept(play: Play) -> None:
     play.world.outside(OTHER, "by hand", clock_back=False)
     play.work(play.change("second"))
@@ -183,6 +190,7 @@ def test_a_longer_observation_window_of_the_target_is_kept(play: Play) -> None:
     assert no.safe_at == play.world.now + timedelta(seconds=3600)
 
 
+@pytest.mark.both
 def test_tries_of_two_names_that_prove_to_be_one_account_are_united(play: Play) -> None:
     with write() as session:
         accounts.reserve(session, "lab-09\\root", "one", play.world.now)
@@ -192,6 +200,7 @@ def test_tries_of_two_names_that_prove_to_be_one_account_are_united(play: Play) 
     assert accounts.key_of(play.session, "lab-09\\root") == "lab-09#500"
 
 
+@pytest.mark.both
 def test_a_refusal_outlives_the_name_under_which_it_was_heard(play: Play) -> None:
     """A login refused as ``machine\\user`` is not sent again only because its target has told its identity since."""
     name, told, value, session = "lab-09\\root", "lab-09#500", Secret("not it"), play.session
@@ -218,6 +227,7 @@ def test_a_refusal_outlives_the_name_under_which_it_was_heard(play: Play) -> Non
     assert answers.said_by(session, [key]).refusal(key, again) is None
 
 
+@pytest.mark.both
 def test_two_links_of_one_account_are_found_out_and_the_later_is_blocked(play: Play) -> None:
     """The same account under two names: its target says so, and it has one manager."""
     play.world.accounts["LAB-02\\adm-alias"] = play.world.accounts[OTHER]

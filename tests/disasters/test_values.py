@@ -17,9 +17,8 @@ from pwserver.services.transaction import write
 from tests.disasters.conftest import DEAD, FIRST, OTHER, PRIMARY, Play
 from tests.sync.world import Crash
 
-pytestmark = pytest.mark.both
 
-
+@pytest.mark.both
 def test_a_crash_while_saving_leaves_a_value_with_its_run_or_neither(play: Play) -> None:
     for where in ("before", "after"):
         value = f"second {where}"
@@ -37,6 +36,7 @@ def test_a_crash_while_saving_leaves_a_value_with_its_run_or_neither(play: Play)
         assert saved == queued == (where == "after")
 
 
+@pytest.mark.both
 def test_no_target_sees_a_value_before_its_row_is_committed(play: Play) -> None:
     run = play.change("second")
     seen: list[object] = []
@@ -53,6 +53,7 @@ def test_an_emptied_queue_loses_nothing_because_the_timer_finds_the_row(play: Pl
     assert (run, "now") in play.tick(), "the queue was emptied: nudged again"
 
 
+@pytest.mark.both
 def test_a_sent_value_cannot_be_thrown_away(play: Play) -> None:
     run = play.change("second")
     play.fault("cut_before")
@@ -82,6 +83,7 @@ def test_a_value_that_may_be_on_a_machine_is_never_given_up_replaced_or_correcte
     assert play.current() == "second" == play.truth(PRIMARY)
 
 
+@pytest.mark.both
 def test_a_value_never_sent_is_discarded_and_one_that_was_sent_stays_known(play: Play) -> None:
     play.change("never sent")
     run = play.change("refused by policy")
@@ -94,6 +96,7 @@ def test_a_value_never_sent_is_discarded_and_one_that_was_sent_stays_known(play:
     assert play.current() == "third"
 
 
+@pytest.mark.both
 def test_a_queued_change_is_replaced_and_never_runs(play: Play) -> None:
     first = play.change("second")
     second = play.change("third")
@@ -104,6 +107,7 @@ def test_a_queued_change_is_replaced_and_never_runs(play: Play) -> None:
     assert "second" not in {each.version for each in play.sent}
 
 
+@pytest.mark.both
 def test_two_instructions_can_never_be_under_way_on_one_chain(play: Play) -> None:
     play.change("second")
     with pytest.raises(IntegrityError), write() as session:
@@ -114,6 +118,7 @@ def test_two_instructions_can_never_be_under_way_on_one_chain(play: Play) -> Non
         )
 
 
+@pytest.mark.both
 def test_a_change_saved_while_another_is_being_made_is_refused_and_the_first_goes_on(play: Play) -> None:
     run = play.change("second")
     refused: list[str] = []
@@ -157,6 +162,7 @@ def test_the_value_the_vault_has_already_starts_nothing(play: Play) -> None:
     assert play.open_runs() == []
 
 
+@pytest.mark.both
 def test_a_form_from_before_someone_elses_save_saves_nothing(play: Play) -> None:
     seen = play.entry().row_version
     play.work(play.change("second"))
@@ -202,6 +208,7 @@ def test_a_right_claim_is_not_forgotten_when_a_test_was_in_the_middle_of_its_log
     assert play.link("LAB-02").state == "in_sync"
 
 
+@pytest.mark.both
 def test_a_promotion_moves_exactly_one_row_each(play: Play) -> None:
     for value in ("second", "third", "fourth"):
         play.advance(60)

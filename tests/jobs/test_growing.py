@@ -47,15 +47,12 @@ class Shell:
         assert isinstance(told, dict)
         return told
 
-    def all_in_sync(self) -> bool:
-        return self("sync", "status").returncode == 0
-
 
 def started(running: Running, eventually: Callable[..., None]) -> subprocess.Popen[str]:
     process = running.start("--demo")
     eventually(lambda: running.is_up() or process.poll() is not None, "everything is up", 90)
     assert process.poll() is None
-    eventually(Shell(running).all_in_sync, "all In Sync", 60)
+    eventually(running.all_in_sync, "all In Sync", 60)
     return process
 
 

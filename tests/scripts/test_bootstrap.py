@@ -10,6 +10,7 @@ import pytest
 from pwserver.connectors import contract, scripts
 from pwserver.connectors.contract import OPERATIONS
 from pwserver.lab import engine_mind
+from tests.depth import deep
 from tests.scripts.scenarios import DOMAIN, HOSTILE, NEW, SERVICE, TASK, Scenario, account, fault, may_change
 
 pytestmark = [
@@ -20,6 +21,9 @@ pytestmark = [
 ]
 
 VALUES = list(HOSTILE.values())
+CASES = list(zip(OPERATIONS, VALUES * 3, strict=False))
+TYPED = deep(CASES[::3], CASES)
+"""An engine of its own for each; in one engine all of them run, at any depth (``test_operations``)."""
 
 
 def scenario(op: str, value: str) -> Scenario:
@@ -43,7 +47,7 @@ def start(one: Scenario, **more):
     return lab, output, status
 
 
-@pytest.mark.parametrize(("op", "value"), list(zip(OPERATIONS, VALUES * 3, strict=False)), ids=list(OPERATIONS))
+@pytest.mark.parametrize(("op", "value"), TYPED, ids=[op for op, _ in TYPED])
 def test_an_operation_answers_once_through_the_bootstrap(engine, op, value):
     one = scenario(op, value)
     lab, output, status = start(one)
