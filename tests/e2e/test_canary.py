@@ -24,7 +24,7 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.budget(150, "a whole instance, in which a dozen secrets travel every way")
+@pytest.mark.budget(240, "a whole instance, in which a dozen secrets travel every way")
 def test_secrets_are_nowhere_but_sealed_after_they_travelled_the_whole_product(tmp_path: Path) -> None:
     hay, needles, words = found = search(tmp_path / "instance", spawn)
     told = judge(*found)

@@ -44,7 +44,7 @@ TALES = [
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not PROGRAM and os.environ.get("CI") != "true", reason="no Chromium here")
 @pytest.mark.parametrize("tale", TALES[: deep(1, 2)])
-@pytest.mark.budget(90, "a whole instance and a Chromium, walked through for minutes")
+@pytest.mark.budget(180, "a whole instance and a Chromium, walked through for minutes")
 def test_the_whole_story(tale: Tale, instance: Path, spawn: Callable[..., subprocess.Popen[str]]) -> None:  # noqa: F811
     found = walk(instance, spawn, tale)
     assert [step for step in found["steps"] if not step["ok"]] == []
