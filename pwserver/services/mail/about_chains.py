@@ -20,7 +20,7 @@ from pwserver.services.mail.outbox import Moot
 from pwserver.services.sync.preview import retest_plan
 from pwserver.services.transaction import now
 from pwserver.services.users import administrators
-from pwserver.services.views.causes import credential_trouble
+from pwserver.services.views.causes import credential_troubles
 from pwserver.services.views.chain import ChainView, read_chain
 from pwserver.services.views.issues import STEPS, issue_title, step_of
 from pwserver.services.views.links import LinkView
@@ -191,7 +191,7 @@ def _cause_facts(incident: Incident, chains: Sequence[SyncChain], user: AppUser)
     agent = db.session.get(SyncAgent, incident.agent_id) if incident.agent_id else None
     credential = db.session.get(Entry, incident.credential_id) if incident.credential_id else None
     readable = credential is not None and allows(vaults.right_of(user, credential.vault_id), Right.READ)
-    trouble = credential_trouble(incident) if credential else None
+    trouble = credential_troubles([incident.id])[incident.id] if credential else None
     return {
         "incident": incident,
         "agent": agent,

@@ -39,16 +39,20 @@ NOT_OPENED = {
 """What became of a linked credential, by the reason of the links that it left waiting."""
 
 
-def credential_trouble(incident: Incident) -> CredentialTrouble:
-    """What the machines said of this incident's credential. If they differ, no more than that it was not let in."""
+def credential_troubles(cause_ids: Collection[str]) -> dict[str, CredentialTrouble]:
+    """By incident: what the machines said of its credential. If they differ, no more than that it was not let in."""
     query = (
-        select(SyncLink.reason)
-        .join(Incident, Incident.chain_id == SyncLink.chain_id)
-        .where(Incident.cause_id == incident.id, Incident.closed_at.is_(None))
+        select(Incident.cause_id, SyncLink.reason)
+        .join(SyncLink, SyncLink.chain_id == Incident.chain_id)
+        .where(Incident.cause_id.in_(cause_ids), Incident.closed_at.is_(None))
         .where(SyncLink.active, SyncLink.reason.in_(OF_LINKED))
     )
-    said = set(db.session.scalars(query.distinct()))
-    return NOT_OPENED[said.pop() if len(said) == 1 else "linked_unclear"]
+    said: dict[str | None, set[str]] = {}
+    for cause_id, what in db.session.execute(query.distinct()):
+        said.setdefault(cause_id, set()).add(what)
+    unclear = {"linked_unclear"}
+    found = {each: said.get(each, unclear) for each in cause_ids}
+    return {each: NOT_OPENED[next(iter(whats if len(whats) == 1 else unclear))] for each, whats in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ def cause_tasks(
     homes = [cause.credential.vault_id for cause in causes.values() if cause.credential is not None]
     rights = vaults.rights_of(user, homes) if homes else {}
     owners = vaults.owners_of(homes) if homes else {}
+    troubles = credential_troubles([key for key, cause in causes.items() if cause.credential is not None])
     found: dict[str, Task] = {}
     for key, cause in causes.items():
         own = mine.get(key, Waiting())
@@ -105,7 +110,7 @@ def cause_tasks(
         elif cause.credential is not None:
             home = cause.credential.vault_id
             repairers = [each.name for each in owners.get(home, [])] or administrators
-            found[key] = _credential_task(cause, cause.credential, own, rights.get(home), repairers)
+            found[key] = _credential_task(cause, cause.credential, troubles[key], own, rights.get(home), repairers)
     return found
 
 
@@ -147,11 +152,15 @@ def _agent_task(cause: Cause, agent: SyncAgent, own: Waiting, given_up: bool, ad
 
 
 def _credential_task(
-    cause: Cause, credential: Entry, own: Waiting, right: Right | None, repairers: Sequence[str]
+    cause: Cause,
+    credential: Entry,
+    trouble: CredentialTrouble,
+    own: Waiting,
+    right: Right | None,
+    repairers: Sequence[str],
 ) -> Task:
     """It is named, and opened, only to those who may read it."""
     name = f"The linked credential {credential.name}" if allows(right, Right.READ) else "A linked credential"
-    trouble = credential_trouble(cause.incident)
     return Task(
         kind="Sync Issue",
         title=f"{name} {trouble.words}: {passwords_wait(cause.total)} for it",
