@@ -19,6 +19,8 @@ from tests.jobs.test_supervisor import Running
 from tests.story.instance import wait
 
 PROMISED = re.compile(r"\s# (\d+)\b")
+WALL = 600
+"""Seconds for the lines of one page: against a hang alone."""
 TYPED_PASSWORD = "seven quiet herons on a wall"
 TYPED = re.compile(r"^(\.venv/bin/|printf |export )", re.M)
 
@@ -58,13 +60,13 @@ def demo(tmp_path: Path, spawn: Callable[..., subprocess.Popen[str]]) -> Iterato
 
 @pytest.mark.sweep
 @pytest.mark.enable_socket
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(WALL)
 def test_every_page_can_be_typed_as_it_stands(demo: tuple[Path, Running]) -> None:
     folder, running = demo
     for name in PAGES:
         done = subprocess.run(
             ["bash", "-u", "-c", script(DOCS[name].read_text())], cwd=folder, env=_as_a_person(running),
-            capture_output=True, text=True, timeout=120, input=f"{TYPED_PASSWORD}\n",
+            capture_output=True, text=True, timeout=WALL, input=f"{TYPED_PASSWORD}\n",
         )  # fmt: skip
         assert done.returncode == 0, f"{name}: {done.stdout[-800:]} {done.stderr[-800:]}"
 
