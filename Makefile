@@ -51,7 +51,7 @@ story: develop ## the whole story in Chromium, from signing in to a stale servic
 	@$(VENV)/python -m tests.story
 
 shots: develop ## every page, wide and narrow, light and dark, into build/shots; axe looks at each
-	@$(PYTEST) tests/web/test_every_page.py
+	@PWSERVER_TEST_DEPTH=full $(PYTEST) tests/web/test_every_page.py
 
 bench: develop ## how long things take, beside what they must take (bench/README.md); prints one JSON object
 	@$(VENV)/python -m bench

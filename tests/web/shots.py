@@ -21,13 +21,15 @@ from playwright.sync_api import ConsoleMessage, Page
 from werkzeug.serving import make_server
 
 from tests.conftest import email_of, password_of
+from tests.depth import deep
 from tests.web.conftest import Browser
 from tests.web.matrix import INSTEAD
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "build" / "shots"
 WIDTHS = {"desktop": 1280, "phone": 390}
 NARROWEST = 320
-SCHEMES = ("light", "dark")
+SCHEMES = {"desktop": deep(("light",), ("light", "dark")), "phone": deep(("dark",), ("light", "dark"))}
+"""The colours in which each width is looked at: of the four, quick depth takes the two that share nothing."""
 AXE = Axe().axe_script
 # What axe says of a page is the same at any colours but for this: the whole list is asked once for each width, and in
 # the other colours this rule alone.
@@ -125,10 +127,11 @@ def look(page: Page, shot: Shot, findings: Findings, folder: Path = FOLDER) -> N
     page.evaluate(AXE)
     for size, width in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": 900})
-        for scheme in SCHEMES:
+        for scheme in SCHEMES[size]:
             page.emulate_media(color_scheme=scheme)
             where = f"{shot.name}-{size}-{scheme}"
-            findings.wrong += [f"{where}: {one}" for one in violations(page, {} if scheme == "light" else COLOURS)]
+            options = {} if scheme == SCHEMES[size][0] else COLOURS
+            findings.wrong += [f"{where}: {one}" for one in violations(page, options)]
             page.screenshot(path=folder / f"{where}.png", full_page=True, animations="disabled")
             findings.seen.append(where)
         findings.wrong += [f"{shot.name} scrolls sideways at {width}"] if is_too_wide(page) else []
