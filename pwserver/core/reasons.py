@@ -366,9 +366,17 @@ REASONS: Mapping[str, Reason] = {
         "agent",
     ),
     "hop_certificate": Reason(
-        "The agent could not make sure that the machine that answers is {machine}: its certificate or its name in the "
-        "directory does not fit. No login was sent.",
+        "The agent could not make sure that the machine that answers is {machine}: its certificate does not fit. No "
+        "login was sent.",
         "Give {machine} a certificate that the agent trusts, then Retest Sync.",
+        "agent",
+    ),
+    "hop_principal": Reason(
+        "The machine that answers for {machine} could not open the Kerberos ticket for that name. As a rule the name "
+        "HTTP/{machine} belongs to another account, such as that of a web site there; else a stale DNS record leads to "
+        "another machine. No password was sent.",
+        "Find the account with setspn -Q HTTP/{machine} and take that name off it, or use a local account of {machine} "
+        "as linked credential. Then Retest Sync.",
         "agent",
     ),
     "no_kerberos": Reason(

@@ -57,6 +57,7 @@ RESTRICTED = 1327
 PASSWORD_EXPIRED = 1330
 DISABLED = 1331
 NO_LOGON_SERVERS = 1311
+NO_LOGON_SESSION = 1312
 NO_SUCH_DOMAIN = 1355
 NOT_GRANTED = 1385
 NO_SUCH_NAME = 1332
@@ -92,7 +93,8 @@ WS_UNKNOWN_NAME = 0x803381B9
 WS_NO_SHELLS = 0x803381A5
 WS_BROKEN = 995
 WS_CERTIFICATE = 12175
-SEC_NO_AUTHORITY = 0x80090311
+WS_SECURITY_UNMAPPED = 0x8033809D
+SEC_WRONG_PRINCIPAL = 0x80090322
 CONNECT_TIMED_OUT, CONNECT_REFUSED, NO_SUCH_HOST = 10060, 10061, 11001
 
 # results of LDAP
@@ -337,9 +339,10 @@ CALLS: Mapping[str, Call] = {
         Call(
             "NewPSSession",
             "a network logon at `computer`; auth kerberos, ssl or negotiate. Then ask that `machine` as that "
-            "`as_user`. Waits `open_ms` for an answer, and tries `retries` times more",
+            "`as_user`. Waits `open_ms` for an answer, and tries `retries` times more. `text`: words with a number of "
+            "the security package that `code` does not tell",
             {"computer": TEXT, "user": TEXT, "password": TEXT, "auth": TEXT, "open_ms": NUMBER, "retries": NUMBER},
-            ("code", "session", "machine", "as_user"),
+            ("code", "session", "machine", "as_user", "text"),
         ),
         Call(
             "InvokeCommand",

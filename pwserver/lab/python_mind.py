@@ -7,6 +7,7 @@ a difference between them is a bug in one of the two and not a second opinion ab
 from __future__ import annotations
 
 import copy
+import re
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -23,8 +24,8 @@ LOGIN_SEEN = {5, 86, 1326, 1327, 1328, 1329, 1330, 1331, 1385, 1793, 1907, 1909,
 """Codes of New-PSSession that speak of the linked credential; with others it was not looked at."""
 FIND_CONTROLLER = 0x40000401
 """FORCE_REDISCOVERY, KDC_REQUIRED, RETURN_DNS_NAME."""
-PERHAPS_NO_CONTROLLER = {0x80090303, 0x8009030E}
-"""Kerberos found no target or no credentials: also what it may end with when no controller answers."""
+PERHAPS_NO_CONTROLLER = {calls.NO_LOGON_SESSION, 0x80090303, 0x8009030E}
+"""Kerberos found no session, no target or no credentials: also what it may end with when no controller answers."""
 
 
 class Stop(Exception):
@@ -179,8 +180,8 @@ class Mind:
             self.stop("hop_unreachable", port["code"])
         login = {"computer": hop["machine"], "user": hop["user"], "password": hop["secret"], "auth": hop["auth"]}
         opened = self.ask("NewPSSession", **login, open_ms=OPEN_MS, retries=0)
-        if opened["code"]:
-            self.stop(self._not_opened(hop, opened["code"]), opened["code"])
+        if code := _remote_code(opened):
+            self.stop(self._not_opened(hop, code), code)
         op = self.answer["op"]
         inner, far = self.request | {"hop": None}, (opened["machine"], opened["as_user"])
         who = Mind(self.network, *far, op, inner)
@@ -221,6 +222,12 @@ class Mind:
 
     def _finds_no_controller(self, user: str) -> bool:
         return bool(self.ask("DsGetDcNameW", domain=_domain_of(user), flags=FIND_CONTROLLER)["code"])
+
+
+def _remote_code(opened: dict[str, Any]) -> int:
+    """The number of a session that was not opened: the security package's own where WinRM has none for it."""
+    told = re.search("0x[0-9a-f]{8}", opened["text"] or "", re.IGNORECASE)
+    return int(told[0], 16) if told and opened["code"] == calls.WS_SECURITY_UNMAPPED else int(opened["code"])
 
 
 def _domain_of(user: str) -> str:

@@ -372,7 +372,7 @@ def test_where_no_controller_looked_nothing_is_spent_and_it_is_tried_again(code)
     check(answer("change", "hop", code, "hop_unreachable"), Unreachable, "no_logon_server")
 
 
-@pytest.mark.parametrize("code", [0x80090303, 0x8009030E])
+@pytest.mark.parametrize("code", [1312, 0x80090303, 0x8009030E])
 def test_kerberos_without_an_answering_controller_blames_no_login(code):
     check(answer("change", "hop", code, "hop_no_controller"), Unreachable, "no_logon_server")
 
@@ -391,8 +391,9 @@ def test_access_denied_over_tls_may_be_a_wrong_password():
         (12175, Blocked, "hop_certificate"),
         (10060, Unreachable, "hop_unreachable"), (10061, Unreachable, "hop_unreachable"),
         (11001, Unreachable, "no_dns"), (11002, Unreachable, "no_dns"), (11004, Unreachable, "no_dns"),
-        (0x80090322, Blocked, "hop_certificate"), (0x80090303, Blocked, "hop_certificate"),
-        (1396, Blocked, "hop_certificate"), (1397, Blocked, "hop_certificate"), (0x8009030E, Blocked, "no_kerberos"),
+        (0x80090322, Blocked, "hop_principal"), (1396, Blocked, "hop_principal"), (1397, Blocked, "hop_principal"),
+        (1312, Blocked, "no_kerberos"), (0x80090303, Blocked, "no_kerberos"), (0x8009030E, Blocked, "no_kerberos"),
+        (0x8033809D, Blocked, "no_kerberos"), (0x803380E2, Blocked, "no_kerberos"),
         (0x80090324, Unreachable, "clock_skew"), (1398, Unreachable, "clock_skew"),
         (0x80338029, Unreachable, "hop_unreachable"),
     ],

@@ -206,6 +206,28 @@ MUTANTS: tuple[SourceMutant, ...] = (
         "tests/scripts/test_operations.py::test_a_silent_controller_is_asked_after_before_a_login_is_blamed",
     ),
     SourceMutant(
+        "a-missing-logon-session-is-a-machine-that-is-off",
+        "pwserver/connectors/scripts/hop.ps1",
+        "(1312, 2148074243, 2148074254)",
+        "(2148074243, 2148074254)",
+        "tests/scripts/test_operations.py::test_a_silent_controller_is_asked_after_before_a_login_is_blamed",
+    ),
+    SourceMutant(
+        "an-error-of-kerberos-without-a-number-stays-without",
+        "pwserver/connectors/scripts/hop.ps1",
+        "    if ($number -eq 2150858909 -and",
+        "    if ($false -and",
+        "tests/scripts/test_operations.py"
+        "::test_a_name_that_belongs_to_another_account_is_told_by_the_number_in_the_text",
+    ),
+    SourceMutant(
+        "a-name-of-another-account-is-a-bad-certificate",
+        "pwserver/connectors/codes.py",
+        '    0x80090322: Row(Blocked, "hop_principal"),\n',
+        '    0x80090322: Row(Blocked, "hop_certificate"),\n',
+        "tests/connectors/test_codes.py::test_an_unopened_second_hop_spends_nothing[2148074274-Blocked-hop_principal]",
+    ),
+    SourceMutant(
         "new-ps-session-tries-five-times-more",
         "pwserver/connectors/scripts/hop.ps1",
         " -MaxConnectionRetryCount 0",
@@ -273,9 +295,9 @@ MUTANTS: tuple[SourceMutant, ...] = (
     ),
     SourceMutant(
         "kerberos-without-a-controller-lacks-credentials",
-        "pwserver/lab/calls.py",
-        "SEC_NO_AUTHORITY = 0x80090311\n",
-        "SEC_NO_AUTHORITY = 0x8009030E\n",
+        "pwserver/lab/model/sessions.py",
+        "            return {\"code\": calls.NO_LOGON_SERVERS}\n",
+        "            return {\"code\": calls.NO_LOGON_SESSION}\n",
         "tests/scripts/test_operations.py::test_a_silent_controller_is_asked_after_before_a_login_is_blamed",
     ),
 )

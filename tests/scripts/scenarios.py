@@ -715,6 +715,7 @@ def kerberos_hops() -> list[Scenario]:
         "hours": linked_account(outside_hours=True),
         "workstation": linked_account(other_workstation=True),
         "dc-off": fault("off", "DC1"),
+        "name-of-another": account("DC1", "svc-web", spns=["HTTP/lab-02"]),
     }
     made = [
         Scenario(f"kerberos-{name}" if name else "kerberos", "change", "LAB-02", hop=by_kerberos(), prepare=prepare)
@@ -724,7 +725,7 @@ def kerberos_hops() -> list[Scenario]:
         Scenario("kerberos-wrong", "change", "LAB-02", hop=by_kerberos(secret="not it")),
         Scenario("kerberos-local", "change", "LAB-02", hop=by_kerberos("LAB-01\\svc-psrv", secret="x")),
     ]
-    for code in (0x80090303, 0x8009030E):
+    for code in (1312, 0x80090303, 0x8009030E):
         pair = Pair("change", "NewPSSession", code)
         for user in ("CORP\\lab-adm", "lab-adm@corp.test"):
             hop = by_kerberos(user, secret="x")

@@ -44,11 +44,13 @@ function Test-PsrvController([string]$login) {
   catch { return $null }
 }
 
-# The number that remoting gives, or the one at the bottom.
+# The number that remoting gives, or the one at the bottom. Of a security error that WinRM has no number for it tells the
+# package's own in its text only.
 function Get-PsrvRemoteCode($exception) {
   if ($exception -is [Management.Automation.Remoting.PSRemotingTransportException] -and $exception.ErrorCode -ne 0) {
     $number = [long]$exception.ErrorCode
     if ($number -lt 0) { $number += 4294967296 }
+    if ($number -eq 2150858909 -and $exception.Message -match '0x[0-9a-f]{8}') { $number = [Convert]::ToInt64($Matches[0], 16) }
     return $number
   }
   return Get-PsrvCode $exception
@@ -92,8 +94,8 @@ $psrvBegin = {
       # over TLS the machine's service answers 401 whatever the cause; by Kerberos a wrong password never is a 5
       if ($auth -ceq 'ssl' -and ($code -eq 5 -or $code -eq 2147942405)) { Stop-Psrv 'hop_unclear' $code }
       if (Test-PsrvLoginSeen $code) { Stop-Psrv 'hop_refused' $code }
-      # no credentials, or no such target: also what Kerberos may end with when no controller answers
-      if ((2148074243, 2148074254) -contains $code -and (Test-PsrvController $credential.UserName) -eq $false) { Stop-Psrv 'hop_no_controller' $code }
+      # no logon session, no credentials, no such target: also what Kerberos may end with when no controller answers
+      if ((1312, 2148074243, 2148074254) -contains $code -and (Test-PsrvController $credential.UserName) -eq $false) { Stop-Psrv 'hop_no_controller' $code }
       Stop-Psrv 'hop_unreachable' $code
     }
     # first who it is: nothing secret is in this question

@@ -121,7 +121,7 @@ function New-PSSession {
   if ($UseSSL) { $how = 'ssl' } elseif ($Authentication -eq 'Kerberos') { $how = 'kerberos' }
   $asked = @{ computer = $ComputerName; user = $Credential.UserName; password = $Credential.GetNetworkCredential().Password; auth = $how }
   $told = [Lab]::Ask('NewPSSession', $asked + $SessionOption)
-  if ($told['code'] -ne 0) { Stop-Lab 'Connecting to the remote server failed.' $told['code'] }
+  if ($told['code'] -ne 0) { Stop-Lab ('Connecting to the remote server failed. ' + $told['text']) $told['code'] }
   return $told
 }
 function Invoke-Command {

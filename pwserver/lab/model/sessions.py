@@ -105,7 +105,12 @@ def new_session(
         who = logons.find(net, target, user)
         if not who.is_domain or who.owner.fault.off:
             # nobody gives a ticket: the controllers are silent, or the login's domain is none (a machine's own account)
-            return {"code": calls.SEC_NO_AUTHORITY}
+            return {"code": calls.NO_LOGON_SERVERS}
+        if _is_anothers(who.owner, computer):
+            return {
+                "code": calls.WS_SECURITY_UNMAPPED,
+                "text": f"The error {calls.SEC_WRONG_PRINCIPAL:#x} occurred while using Kerberos authentication.",
+            }
     login = log_in(net, target, user, "", logons.with_password(password), ntlm=auth != "kerberos")
     if login.code:
         # by Kerberos the controller gives its reason; over TLS the machine's service answers 401, whatever the reason
@@ -114,6 +119,12 @@ def new_session(
         return {"code": calls.WS_NO_SHELLS}
     session = net.keep_session(target.name, login.as_user)
     return {"session": session, "machine": target.name, "as_user": login.as_user}
+
+
+def _is_anothers(controller: Machine, computer: str) -> bool:
+    """Whether the name that WinRM asks a ticket for is an account's and not the machine's own: it cannot open that."""
+    wanted = f"http/{computer}".casefold()
+    return any(wanted in map(str.casefold, account.spns) for account in controller.sam.accounts)
 
 
 def invoke(net: Network, machine: Machine, caller: Caller, session: str, writes: bool) -> Result:
