@@ -73,6 +73,7 @@ SERVICE_LOGON_FAILED = 1069
 DEPENDENTS_RUNNING = 1051
 CANNOT_ACCEPT_CONTROL = 1061
 NOT_STARTED = 1062
+DATABASE_LOCKED = 1055
 ALREADY_RUNS = 1056
 START_DISABLED = 1058
 DEPENDENCY_FAILED = 1068
@@ -282,7 +283,7 @@ CALLS: Mapping[str, Call] = {
         Call(
             "StartServiceW",
             "1069 its logon failed, 1056 in any state but stopped, 1058 disabled, 1068 a dependency failed, 1075 a "
-            "dependency is not there",
+            "dependency is not there; 1053 the manager was busy for 30 s, 1055 its database is locked",
             {"name": TEXT},
             mutates=True,
         ),

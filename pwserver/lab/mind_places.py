@@ -419,7 +419,7 @@ class Restart:
 
     def start(self, name: str) -> int:
         """0 when it runs. One that still stops is waited for; one that is stopped is started once at least."""
-        started = False
+        started, late = False, calls.NO_ANSWER_IN_TIME
         while True:
             status = self.mind.ask("QueryServiceStatusEx", name=name)
             if status["code"] or status["state"] == calls.SERVICE_RUNNING:
@@ -427,13 +427,15 @@ class Restart:
             if status["state"] == calls.SERVICE_STOPPED:
                 if started:
                     return int(status["exit_code"]) or calls.NO_ANSWER_IN_TIME
+                self.started.append(name)
                 code = int(self.mind.ask("StartServiceW", name=name)["code"])
-                if code not in (0, calls.ALREADY_RUNS):
+                if code not in (0, calls.NO_ANSWER_IN_TIME, calls.DATABASE_LOCKED, calls.ALREADY_RUNS):
                     return code
                 if not code:
                     started = True
-                    self.started.append(name)
                     continue
+                if code == calls.DATABASE_LOCKED:
+                    late = code
             if self.uptime() >= self.start_until:
-                return calls.NO_ANSWER_IN_TIME
+                return late
             self.wait(status)

@@ -13,9 +13,16 @@ MUTANTS: tuple[SourceMutant, ...] = (
     SourceMutant(
         "the-clock-keeps-a-stopped-service-down",
         SCRIPTS + "restart_service.ps1",
-        "    if ([PsrvService]::Uptime() -ge $psrvState['start_until']) { return 1053 }\n",
-        "    return 1053\n",
+        "    if ([PsrvService]::Uptime() -ge $psrvState['start_until']) { return $late }\n",
+        "    return $late\n",
         OPERATIONS + "test_a_service_that_takes_minutes_to_stop_or_start_runs_afterwards[stops-after-the-wait]",
+    ),
+    SourceMutant(
+        "a-busy-manager-ends-a-start",
+        SCRIPTS + "restart_service.ps1",
+        "      if (@(0, 1053, 1055, 1056) -notcontains $code)",
+        "      if (@(0, 1056) -notcontains $code)",
+        OPERATIONS + "test_a_manager_that_is_not_free_is_asked_again_for_the_start",
     ),
     SourceMutant(
         "a-stop-is-remembered-only-when-it-has-ended",

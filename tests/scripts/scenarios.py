@@ -516,6 +516,11 @@ def restarts() -> list[Scenario]:
         of("dependent-never-stops", service("webcache", "SRV-02", stop_s=9_000)),
         of("slow-start", service("webd", "SRV-02", start_s=100)),
         of("never-starts", service("webd", "SRV-02", start_s=9_000)),
+        of(
+            "manager-busy", service("webd", "SRV-02", start_waits=[1053]),
+            service("webcache", "SRV-02", start_waits=[1055]),
+        ),  # fmt: skip
+        of("manager-never-free", service("webd", "SRV-02", start_waits=[1055] * 600)),
         of("disabled", service("webd", "SRV-02", start_type=4)),
         of("dependent-disabled", service("webcache", "SRV-02", start_type=4)),
         of("dependent-stale", service("webcache", "SRV-02", start_name="SRV-02\\svc-web", stored="stale")),

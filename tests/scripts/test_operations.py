@@ -288,6 +288,16 @@ def test_what_a_cluster_may_own_is_not_restarted_whatever_the_type_of_its_resour
     assert answer.wrote is not RESOURCES[name][2]
 
 
+def test_a_manager_that_is_not_free_is_asked_again_for_the_start(runs):
+    """Any service may keep it busy, and a locked database is opened again: what we stopped stays not down for that."""
+    answer = read(runs["restart-manager-busy"])
+    assert (answer.stage, answer.write_code, answer.place.down) == ("done", 0, ())
+    assert set(webs(runs["restart-manager-busy"]).values()) == {calls.SERVICE_RUNNING}
+    late = runs["restart-manager-never-free"]
+    assert (read(late).reason, read(late).code) == ("did_not_start", 1055)
+    assert sum(late.lab.slept) <= 540, "within the restart's own limit"
+
+
 def webs(run):
     return {one.name: one.state for one in run.lab.machine("SRV-02").services if one.name.startswith("web")}
 

@@ -31,8 +31,10 @@ function Stop-PsrvService([string]$name) {
 
 # Starts one service unless it runs; Windows' number, 0 when it runs. One that still stops is waited for. What is
 # stopped is started once, whatever the clock says. 1056 is no proof that it runs: Windows says so of any state but stopped.
+# 1053: any service may keep the manager busy; 1055: its database is locked. Both pass, and neither refused a password.
 function Start-PsrvService([string]$name) {
   $started = $false
+  $late = 1053
   while ($true) {
     $facts = [PsrvService]::State($name)
     if ($facts['code'] -ne 0) { return $facts['code'] }
@@ -42,15 +44,17 @@ function Start-PsrvService([string]$name) {
       return 1053
     }
     if ($facts['state'] -eq 1) {
+      # whatever the manager answers: if it runs in the end, it has started since it was stopped
+      [void]$psrvState['started'].Add($name)
       $code = [PsrvService]::Start($name)
-      if ($code -ne 0 -and $code -ne 1056) { return $code }
+      if (@(0, 1053, 1055, 1056) -notcontains $code) { return $code }
       if ($code -eq 0) {
         $started = $true
-        [void]$psrvState['started'].Add($name)
         continue
       }
+      if ($code -eq 1055) { $late = 1055 }
     }
-    if ([PsrvService]::Uptime() -ge $psrvState['start_until']) { return 1053 }
+    if ([PsrvService]::Uptime() -ge $psrvState['start_until']) { return $late }
     Wait-PsrvService $facts
   }
 }

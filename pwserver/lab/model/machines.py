@@ -117,6 +117,8 @@ class Service(State):
     pending_since: float | None = None
     start_fails: int = 0
     """The code with which each start ends, as of a program that is broken."""
+    start_waits: list[int] = Field(default_factory=list)
+    """The codes with which its next starts end, before one is tried at all: 1053 or 1055, the manager is not free."""
     stops_with: str = ""
     """A service with which it stops on its own, without being asked."""
 

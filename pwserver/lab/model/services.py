@@ -168,6 +168,10 @@ def start(net: Network, machine: Machine, service: Service) -> int:
         return calls.ALREADY_RUNS
     if service.start_type == 4:
         return calls.START_DISABLED
+    if service.start_waits:
+        code, *service.start_waits = service.start_waits
+        net.changed()
+        return code
     if service.start_fails:
         return _failed(net, service, service.start_fails)
     for name in service.depends_on:
