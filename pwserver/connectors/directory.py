@@ -83,7 +83,9 @@ class DirectoryConnector:
             self._takes(account, new, facts)
             if account.state in ("account_disabled", "account_locked", "account_expired", "account_restricted"):
                 raise Refused(account.state, safe_in=_opens_in(account), evidence=facts)
-            if not account.may_reset or account.state:  # one that has to be changed cannot be proved by a logon
+            # a logon cannot prove one that has to be changed, nor a bind one without a stamp
+            stampless = account.last_set is None and account.may_change is not False
+            if not account.may_reset or account.state or stampless:
                 self._may_change(account, facts)
                 self._leaves_enough(call, account, facts)
                 changes = [(MODIFY_DELETE, [_quoted(old)]), (MODIFY_ADD, [_quoted(new)])]
@@ -213,8 +215,13 @@ class DirectoryConnector:
         last_set = last_set_of(at.line, account.dn)
         stamp = last_set.isoformat(timespec="seconds") if last_set else None
         evidence = self._evidence(at, account, stamp, means=Means.LOGGED_ON, by=by, logged_on=True)
-        if by == BY_KERBEROS or last_set is None:
+        if by == BY_KERBEROS:
             return evidence
+        if last_set is None:  # nobody knows whether it was set within the hour
+            facts = self._evidence(at, account, by=by)
+            if before_write:
+                raise Refused("cannot_prove_old", evidence=facts)
+            raise Unknown("cannot_tell", spent=(), wrote=False, evidence=facts)
         ours = known is not None and stamp is not None and same_stamp(known, stamp)
         if ours or last_set + GRACE <= account.now:
             return evidence

@@ -17,7 +17,7 @@ from pwserver.core.protected_groups import protects
 EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 NEVER = 0x7FFFFFFFFFFFFFFF
 
-_DISABLED, _NORMAL, _SMARTCARD = 0x2, 0x200, 0x40000
+_DISABLED, _NORMAL, _NEVER_EXPIRES, _SMARTCARD = 0x2, 0x200, 0x10000, 0x40000
 _LOCKED_NOW, _PASSWORD_EXPIRED = 0x10, 0x800000
 _MANAGED = {
     "msds-groupmanagedserviceaccount": "a group managed service account",
@@ -66,7 +66,7 @@ class Account:
     sid: str
     now: datetime
     last_set: datetime | None
-    """None: it must change its password at the next logon."""
+    """None: the stamp was set to 0, which orders a change at the next logon unless the password never expires."""
     disabled: bool
     locked: bool
     expired: bool
@@ -157,7 +157,7 @@ def read_account(line: LdapLine, base: str, user: str, ours: frozenset[str]) -> 
         locked=bool(computed & _LOCKED_NOW) or _locked(row, policy, now),
         expired=bool(expires and expires < NEVER and (_moment(expires) or now) <= now),
         password_expired=bool(computed & _PASSWORD_EXPIRED) and last_set != 0,
-        must_change=last_set == 0,
+        must_change=last_set == 0 and not control & (_NEVER_EXPIRES | _SMARTCARD),
         smartcard=bool(control & _SMARTCARD),
         managed=next((words for name, words in _MANAGED.items() if name in classes), ""),
         protected=_number(row, "admincount") == 1 or _is_protected(line, dn),

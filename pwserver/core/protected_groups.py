@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-RIDS = frozenset({498, 512, 516, 517, 518, 519, 521, 526, 527})
-"""Of a domain: its administrators and controllers, those of schema and forest, publishers of certificates, keys."""
+RIDS = frozenset({512, 516, 518, 519, 521, 526, 527})
+"""Of a domain: its administrators and controllers, those of schema and forest, those who manage keys."""
 ALIASES = frozenset(f"S-1-5-32-{number}" for number in (544, 548, 549, 550, 551, 552))
 """Of a controller: Administrators, Account, Server, Print and Backup Operators, Replicator."""
 

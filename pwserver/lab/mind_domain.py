@@ -22,6 +22,7 @@ UNKNOWN = 0x20000000
 SETTLED_S = 65 * 60
 TICKS = 10_000_000
 NEVER = 0x7FFFFFFFFFFFFFFF
+NO_MUST_CHANGE = calls.UF_NEVER_EXPIRES | calls.UF_SMARTCARD
 ROOT = ["currentTime", "defaultNamingContext", "dnsHostName", "dsServiceName", "tokenGroups"]
 DOMAIN = [
     "objectSid", "fSMORoleOwner", "minPwdLength", "minPwdAge", "pwdHistoryLength", "lockoutThreshold",
@@ -175,6 +176,7 @@ def _read_facts(mind: Mind, directory: Directory) -> None:
     entry = _find(mind, directory)
     directory.dn, directory.set = entry.dn, entry.number("pwdLastSet")
     sid, computed = entry.sids("objectSid")[0], entry.number(ACCOUNT[4])
+    flags = entry.number("userAccountControl")
     mind_accounts.stop_other(mind, sid)
     policy = _policy(directory, entry)
     rid, groups = int(sid.split("-")[-1]), directory.entry(entry.dn, ["tokenGroups"]).sids("tokenGroups")
@@ -187,10 +189,10 @@ def _read_facts(mind: Mind, directory: Directory) -> None:
         "name": entry.text("sAMAccountName"),
         "sid": sid,
         "rid": rid,
-        "enabled": not entry.number("userAccountControl") & calls.UF_DISABLED,
+        "enabled": not flags & calls.UF_DISABLED,
         "locked": bool(computed & 0x10),
         "expired": 0 < expires < NEVER and expires <= now,
-        "must_change": not last_set or bool(computed & 0x800000),
+        "must_change": (not last_set and not flags & NO_MUST_CHANGE) or bool(computed & 0x800000),
         "cannot_change": not can_change,
         "last_set": _filetime(last_set) if last_set else None,
         "may_change_at": None,

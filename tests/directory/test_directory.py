@@ -333,6 +333,16 @@ def test_one_that_has_to_change_its_password_is_changed_with_the_old_one(dc, con
     )  # fmt: skip
 
 
+def test_a_stamp_of_0_is_no_order_where_the_password_never_expires(dc, connect, by_bind):
+    """It logs on; but by a bind nobody knows whether the password before was set within the hour."""
+    name = dc.make(unit=UNIT)
+    dc.set(name, pwdLastSet="0", userAccountControl="66048")
+    outcome = verify(connect(name))
+    assert (outcome.answer, outcome.reason, outcome.spent) == (Answer.UNKNOWN, "cannot_tell", frozenset())
+    changed = change(connect(name))
+    assert (changed.answer, changed.evidence.method) == (Answer.APPLIED, "change")
+
+
 def test_who_may_not_change_its_own_password_is_said_before_anything_is_tried(dc, connect, by_bind):
     name = dc.make()
     dn = dc.dn(name)

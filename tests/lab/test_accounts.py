@@ -101,12 +101,21 @@ def test_a_reset_does_not_unlock_and_clearing_the_flag_does(lab):
 
 def test_must_change_is_read_logs_nobody_on_and_allows_a_change_at_once(lab):
     account = lab.account()
-    account.last_set, account.must_change = lab.net.now(), True
+    account.last_set, account.must_change, account.never_expires = lab.net.now(), True, False
     facts = lab.ask("NetUserGetInfo", user="Administrator")
     assert (facts["password_expired"], facts["password_age_s"]) == (1, None)
     assert lab.log_on(account.password)["code"] == calls.MUST_CHANGE
     assert change(lab, account.password) == 0
     assert lab.log_on(GOOD)["code"] == 0
+
+
+def test_where_a_password_never_expires_nobody_has_to_change_it(lab):
+    """MS-SAMR 3.1.5.14.4: the flag is looked at before the stamp."""
+    account = lab.account()
+    account.must_change = True
+    facts = lab.ask("NetUserGetInfo", user="Administrator")
+    assert (facts["password_expired"], facts["password_age_s"]) == (0, None)
+    assert lab.log_on(account.password)["code"] == 0
 
 
 def test_facts_are_read_without_counting_anything(lab):

@@ -256,7 +256,7 @@ def test_nothing_is_written_after_the_time_to_live(lab, op):
 @pytest.mark.parametrize("field", ["must_change", "outside_hours"])
 def test_a_logon_that_cannot_tell_does_not_allow_a_reset(lab, field):
     account = lab.account()
-    account.cannot_change = True
+    account.cannot_change, account.never_expires = True, field != "must_change"
     setattr(account, field, True)
     code = calls.MUST_CHANGE if field == "must_change" else 1328
     assert told(change(lab)) == ("old", "cannot_prove_old", code, False)
@@ -595,7 +595,7 @@ def by_kerberos(lab, machine="LAB-02", secret=None, user="CORP\\lab-adm"):
 @pytest.mark.parametrize(
     ("values", "code"),
     [({"disabled": True}, calls.DISABLED), ({"expires": 1.0}, calls.ACCOUNT_EXPIRED),
-     ({"must_change": True}, calls.MUST_CHANGE)],
+     ({"must_change": True, "never_expires": False}, calls.MUST_CHANGE)],
 )  # fmt: skip
 def test_by_kerberos_the_controller_gives_the_state_of_the_linked_account(lab, values, code):
     account = lab.account("lab-adm", "DC1")

@@ -279,6 +279,27 @@ MUTANTS: tuple[SourceMutant, ...] = (
         "tests/scripts/test_operations.py::test_a_null_list_of_rights_grants_everything",
     ),
     SourceMutant(
+        "a-stamp-of-0-always-orders-a-change",
+        "pwserver/connectors/scripts/domain.ps1",
+        "$due = $set -eq 0 -and ($flags -band 327680) -eq 0",
+        "$due = $set -eq 0",
+        "tests/scripts/test_operations.py::test_a_stamp_of_0_orders_no_change_where_the_password_never_expires",
+    ),
+    SourceMutant(
+        "publishers-of-certificates-are-protected",
+        "pwserver/connectors/scripts/domain.ps1",
+        "@(512, 516, 518,",
+        "@(512, 516, 517, 518,",
+        "tests/scripts/test_operations.py::test_only_groups_that_windows_watches_over_guard_their_members",
+    ),
+    SourceMutant(
+        "a-bind-without-a-stamp-is-a-proof",
+        "pwserver/connectors/directory.py",
+        "        if last_set is None:  # nobody",
+        "        if last_set is None:\n            return evidence\n        if last_set is None:  # nobody",
+        "tests/directory/test_directory.py::test_a_stamp_of_0_is_no_order_where_the_password_never_expires",
+    ),
+    SourceMutant(
         "too-many-shells-are-a-second-machine-that-is-off",
         "pwserver/connectors/codes.py",
         '    0x803381A5: Row(Unreachable, "out_of_shells"),\n',

@@ -360,7 +360,7 @@ def logon_facts() -> list[SambaFact]:
         prepare(
             "a-password-must-be-changed", "at the next logon",
             lambda samba: samba.call("must_change", user="must"),
-            lambda lab: setattr(account(lab, "must"), "must_change", True),
+            lambda lab: vars(account(lab, "must")).update(must_change=True, never_expires=False),
         ),
         Fact(
             "password-that-must-be-changed", "NetUserGetInfo 4", "it has expired, and its age is no age",

@@ -398,6 +398,19 @@ def test_every_pair_has_a_scenario():
     assert {of_pair(pair).pair for pair in pairs()} == set(pairs())
 
 
+def test_a_stamp_of_0_orders_no_change_where_the_password_never_expires(runs):
+    assert read(runs["read_domain-must"]).account.must_change is True
+    assert read(runs["read_domain-must-never-expires"]).account.must_change is False
+    assert read(runs["verify_domain-must-never-expires"]).logon.code == 0
+    changed = read(runs["change_domain-must-never-expires"])
+    assert (changed.method, changed.stage) == ("change", "done"), "no stamp tells that the hour of grace is over"
+
+
+def test_only_groups_that_windows_watches_over_guard_their_members(runs):
+    assert read(runs["change_domain-guarded-by-keys"]).reason == "guarded"
+    assert read(runs["change_domain-publisher"]).stage == "done", "publishers of certificates: up to Server 2003"
+
+
 def test_a_null_list_of_rights_grants_everything(runs):
     """Not to be taken for an empty one, which grants nothing."""
     answer = read(runs["read_domain-null-list"])

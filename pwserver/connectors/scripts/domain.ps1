@@ -97,7 +97,7 @@ function Test-PsrvProtected($groups) {
   foreach ($sid in $groups) {
     $last = [long]([string]$sid).Split('-')[-1]
     if (([string]$sid).StartsWith('S-1-5-32-')) { if (@(544, 548, 549, 550, 551, 552) -contains $last) { return $true } }
-    elseif (([string]$sid).StartsWith('S-1-5-21-') -and @(498, 512, 516, 517, 518, 519, 521, 526, 527) -contains $last) { return $true }
+    elseif (([string]$sid).StartsWith('S-1-5-21-') -and @(512, 516, 518, 519, 521, 526, 527) -contains $last) { return $true }
   }
   return $false
 }
@@ -126,8 +126,10 @@ function Read-PsrvDomainAccount {
     $reset = [PsrvDomain]::Allows($entry['ntsecuritydescriptor'], $ours, '00299570-246d-11d0-a768-00aa006e0529')
     $change = [PsrvDomain]::Allows($entry['ntsecuritydescriptor'], $mine, 'ab721a53-1e2f-11d0-9819-00aa0040529b')
   }
+  # the stamp 0 is an order to change it only where the password may expire and a card alone is no way in
+  $due = $set -eq 0 -and ($flags -band 327680) -eq 0
   $account = @{ name = (Get-PsrvTold $entry 'samaccountname'); sid = $sid; rid = $rid; enabled = ($flags -band 2) -eq 0
-    locked = ($computed -band 16) -ne 0; expired = $false; must_change = ($set -eq 0 -or ($computed -band 8388608) -ne 0)
+    locked = ($computed -band 16) -ne 0; expired = $false; must_change = ($due -or ($computed -band 8388608) -ne 0)
     cannot_change = -not $change; last_set = $null; may_change_at = $null; bad_count = [int](Get-PsrvNumber $entry 'badpwdcount')
     bad_at = $null; threshold = $null; window_s = $null; min_length = $null; has_profile = $false; managed = '' }
   $expires = Get-PsrvNumber $entry 'accountexpires'

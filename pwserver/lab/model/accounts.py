@@ -46,6 +46,7 @@ class Account(State):
     history: list[str] = Field(default_factory=list)
     disabled: bool = False
     must_change: bool = False
+    """pwdLastSet is 0, as "must change at the next logon" sets it."""
     cannot_change: bool = False
     never_expires: bool = True
     expires: float | None = None
@@ -91,6 +92,11 @@ class Account(State):
 
     def password_expired(self, policy: Policy, now: float) -> bool:
         return not self.never_expires and policy.max_age_s > 0 and now - self.last_set > policy.max_age_s
+
+    @property
+    def is_due(self) -> bool:
+        """Whether nobody is let in before it is changed: not where the password never expires (MS-SAMR 3.1.5.14.4)."""
+        return self.must_change and not self.never_expires
 
     def too_young(self, policy: Policy, now: float) -> bool:
         return not self.must_change and now - self.last_set < policy.min_age_s

@@ -249,7 +249,7 @@ def _account(net: Network, controller: Machine, account: Account) -> Values:
     policy, now = controller.sam.policy_of(account), net.now()
     classes = [b"top", b"person", b"user"] + ([b"msDS-GroupManagedServiceAccount"] if account.managed == "gmsa" else [])
     computed = UF_COMPUTED_LOCKED if account.is_locked(policy, now) else 0
-    computed |= UF_COMPUTED_EXPIRED if account.must_change or account.password_expired(policy, now) else 0
+    computed |= UF_COMPUTED_EXPIRED if account.is_due or account.password_expired(policy, now) else 0
     sid = controller.sid_of(account)
     groups = controller.groups_of(account)
     fine = [_fine_dn(_domain_dn(net, controller), account.fine_policy).encode()] if account.fine_policy else []

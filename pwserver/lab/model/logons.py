@@ -137,9 +137,9 @@ def _restriction(who: Named, account: Account, now: float) -> int:
         return 1329
     if not account.password and not who.is_domain:
         return calls.RESTRICTED
-    if account.password_expired(policy, now):
-        return calls.PASSWORD_EXPIRED
-    return calls.MUST_CHANGE if account.must_change else 0
+    if account.is_due:
+        return calls.MUST_CHANGE
+    return calls.PASSWORD_EXPIRED if account.password_expired(policy, now) else 0
 
 
 def _as_guest(net: Network, machine: Machine, who: Named, kind: int) -> tuple[int, str]:

@@ -32,7 +32,7 @@ def net_user_get_info(net: Network, machine: Machine, caller: Caller, user: str)
         "sid": machine.sid_of(account),
         "flags": account.flags(policy, now),
         "password_age_s": None if account.must_change else max(0, int(now - account.last_set)),
-        "password_expired": int(account.must_change or account.password_expired(policy, now)),
+        "password_expired": int(account.is_due or account.password_expired(policy, now)),
         "bad_count": account.bad_count,
         "account_expires": -1 if account.expires is None else int(account.expires),
     }
