@@ -66,7 +66,7 @@ STOPS = {
     "run_as_differs": "it runs as another identity than the link's account",
     "no_batch_right": "the account lacks 'Log on as a batch job' here",
     "no_service_right": "the account lacks 'Log on as a service' here",
-    "cluster_resource": "a cluster owns this service; it is never restarted by us",
+    "cluster_resource": "a cluster owns this service, or may own it; it is never restarted by us",
     "not_running": "the service was stopped; it is never started by us",
     "dependents_running": "other services depend on it and run",
     "start_disabled": "place.hindered is disabled: stopped, it could not start again, so nothing was stopped",

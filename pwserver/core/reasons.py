@@ -473,8 +473,9 @@ REASONS: Mapping[str, Reason] = {
         "retest",
     ),
     "cluster_resource": Reason(
-        "A cluster owns this service on {machine}. The password is stored; it is never restarted by us.",
-        "Restart it in the cluster's own manager.",
+        "{machine} is a node of a cluster, and the cluster owns this service, or has a resource of which we could not "
+        "tell what service it runs. The password is stored; it is not restarted by us.",
+        "Restart it in the cluster's own manager if the cluster owns it, else on {machine}.",
         "none",
     ),
     "not_running": Reason(

@@ -26,11 +26,14 @@ LOGON_FAILURES = (1069, 1326, 1330, 1331, 1385, 1909)
 PLAIN_RESOURCES = {
     "Physical Disk", "Storage Pool", "IP Address", "IPv6 Address", "IPv6 Tunnel Address", "Disjoint IPv4 Address",
     "Disjoint IPv6 Address", "Network Name", "Distributed Network Name", "File Share Witness", "Cloud Witness",
+    "Health Agent", "Health Service", "Storage Policies", "Storage QoS Policy Manager",
 }  # fmt: skip
 RESOURCE_SERVICES = {
     "file server": "lanmanserver", "print spooler": "spooler", "dhcp service": "dhcpserver", "wins service": "wins",
     "distributed file system": "dfs", "dfs replicated folder": "dfsr", "distributed transaction coordinator": "msdtc",
-    "virtual machine": "vmms", "virtual machine configuration": "vmms", "iscsi target server": "wintarget",
+    "virtual machine": "vmms", "virtual machine configuration": "vmms", "virtual machine cluster wmi": "vmms",
+    "virtual machine replication broker": "vmms", "iscsi target server": "wintarget", "task scheduler": "schedule",
+    "scale out file server": "lanmanserver",
 }  # fmt: skip
 DEFAULT_INSTANCE = {"mssqlserver", "sqlserveragent", "mssqlfdlauncher", "sqltelemetry", "mssqlserverolapservice"}
 NO_TASK = (0x80070002, 0x80070003)

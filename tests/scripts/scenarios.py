@@ -493,6 +493,10 @@ RESOURCES = {
     "generic-beside": ("backupd", Resource(type="Generic Service", parameters={"ServiceName": "other"}), False),
     "file-server": ("LanmanServer", Resource(type="File Server"), True),
     "disk": ("backupd", Resource(type="Physical Disk", parameters={"DiskSignature": "1"}), False),
+    "hyper-v": ("backupd", Resource(type="Virtual Machine Cluster WMI"), False),
+    "hyper-v-manager": ("vmms", Resource(type="Virtual Machine Cluster WMI"), True),
+    "storage-qos": ("backupd", Resource(type="Storage QoS Policy Manager"), False),
+    "scale-out": ("LanmanServer", Resource(type="Scale Out File Server"), True),
     "foreign": ("backupd", Resource(type="Contoso Replication", parameters={"Engine": "x"}), True),
 }
 """By scenario: the service's name, a resource of its machine, and whether the cluster may own the service."""

@@ -2,11 +2,14 @@
 
 # Types of cluster resources that run no service of their own.
 $psrvPlainResources = @('Physical Disk', 'Storage Pool', 'IP Address', 'IPv6 Address', 'IPv6 Tunnel Address',
-  'Disjoint IPv4 Address', 'Disjoint IPv6 Address', 'Network Name', 'Distributed Network Name', 'File Share Witness', 'Cloud Witness')
+  'Disjoint IPv4 Address', 'Disjoint IPv6 Address', 'Network Name', 'Distributed Network Name', 'File Share Witness', 'Cloud Witness',
+  'Health Agent', 'Health Service', 'Storage Policies', 'Storage QoS Policy Manager')
 # Services that stand behind a type of resource without being named in it.
 $psrvResourceServices = @{ 'File Server' = 'LanmanServer'; 'Print Spooler' = 'Spooler'; 'DHCP Service' = 'DHCPServer'; 'WINS Service' = 'WINS'
   'Distributed File System' = 'Dfs'; 'DFS Replicated Folder' = 'DFSR'; 'Distributed Transaction Coordinator' = 'MSDTC'
-  'Virtual Machine' = 'vmms'; 'Virtual Machine Configuration' = 'vmms'; 'iSCSI Target Server' = 'WinTarget' }
+  'Virtual Machine' = 'vmms'; 'Virtual Machine Configuration' = 'vmms'; 'Virtual Machine Cluster WMI' = 'vmms'
+  'Virtual Machine Replication Broker' = 'vmms'; 'iSCSI Target Server' = 'WinTarget'; 'Task Scheduler' = 'Schedule'
+  'Scale Out File Server' = 'LanmanServer' }
 $psrvDefaultInstance = @('MSSQLSERVER', 'SQLSERVERAGENT', 'MSSQLFDLauncher', 'SQLTELEMETRY', 'MSSQLServerOLAPService')
 
 # Whether a cluster may own a service of this name: then the cluster alone may restart it. Each type of resource has
