@@ -17,7 +17,7 @@ from pwserver.connectors.base import Blocked, ConnectorError, Evidence, Key, Mea
 WIN32_HRESULT = range(0x80070000, 0x80080000)
 """HRESULTs that carry a Win32 code in their low word."""
 
-HRESULT_NAMES = {0x8004130F: 1332, 0x80041310: 1332, 0x80070002: 2, 0x80070003: 2}
+HRESULT_NAMES = {0x80041310: 1332, 0x80070002: 2, 0x80070003: 2}
 """The task scheduler's own words for what Win32 has a code for."""
 
 

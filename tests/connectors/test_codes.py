@@ -243,7 +243,7 @@ def test_a_wrong_old_value_is_refused_and_nothing_else_is_done():
         ("change", 2221, Blocked, "no_account"), ("reset", 2351, Blocked, "wrong_name"),
         ("change", 1219, Blocked, "other_session"), ("reset", 1314, Blocked, "denied"),
         ("set_task", 0x80070520, Blocked, "may_not_store"), ("set_task", 0x80070569, Blocked, "no_batch_right"),
-        ("set_task", 0x8004130F, Blocked, "no_account"), ("set_task", 0x80041310, Blocked, "no_account"),
+        ("set_task", 0x80041310, Blocked, "no_account"),
         ("set_task", 0x80070005, Blocked, "denied"), ("set_task", 0x80070775, Refused, "account_locked"),
         ("set_service", 1057, Blocked, "no_account"), ("set_service", 1060, Blocked, "no_service"),
         ("restart_service", 1051, Refused, "dependents_running"),
@@ -255,6 +255,11 @@ def test_a_code_at_the_write(op, code, kind, reason):
 
 def test_a_change_done_by_a_reset_is_read_as_a_reset():
     check(answer("change", "write", 5, method="reset"), Blocked, "denied", wrote=True)
+
+
+def test_a_task_without_account_information_may_have_met_a_wrong_password():
+    """Its text names no account, and the older interface gives it for a wrong password."""
+    check(answer("set_task", "write", 0x8004130F), Unknown, "code_not_known", {Key.TARGET}, wrote=True)
 
 
 def test_a_task_checks_the_password_itself():

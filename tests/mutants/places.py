@@ -11,6 +11,13 @@ CLI = "tests/cli/test_cli_sync.py::"
 
 MUTANTS: tuple[SourceMutant, ...] = (
     SourceMutant(
+        "no-account-information-is-no-account",
+        "pwserver/connectors/codes.py",
+        "HRESULT_NAMES = {0x80041310: 1332,",
+        "HRESULT_NAMES = {0x8004130F: 1332, 0x80041310: 1332,",
+        "tests/connectors/test_codes.py::test_a_task_without_account_information_may_have_met_a_wrong_password",
+    ),
+    SourceMutant(
         "the-clock-keeps-a-stopped-service-down",
         SCRIPTS + "restart_service.ps1",
         "    if ([PsrvService]::Uptime() -ge $psrvState['start_until']) { return $late }\n",
@@ -94,6 +101,13 @@ MUTANTS: tuple[SourceMutant, ...] = (
         "    if (-not $understood) { return $true }\n",
         "",
         OPERATIONS + "test_what_a_cluster_may_own_is_not_restarted_whatever_the_type_of_its_resource[foreign]",
+    ),
+    SourceMutant(
+        "a-node-for-virtual-machines-is-not-understood",
+        SCRIPTS + "service.ps1",
+        "; 'Virtual Machine Cluster WMI' = 'vmms'",
+        "",
+        OPERATIONS + "test_what_a_cluster_may_own_is_not_restarted_whatever_the_type_of_its_resource[hyper-v]",
     ),
     SourceMutant(
         "a-cluster-that-cannot-be-read-owns-nothing",
