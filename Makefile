@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
-SIDE_BY_SIDE := -n 3 --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
 SLOW := not engine and not sshd and not browser and not sweep and not directory and not postgres
 
 .DEFAULT_GOAL := help
@@ -19,7 +19,7 @@ demo: ## everything with a simulated network and demo data, in instance-demo; Ct
 run: ## everything without demo data, in instance
 	@exec $(PYTHON) app.py
 
-test: packages develop ## lint and every test, in under ten minutes (as root it installs what the tests need)
+test: packages develop ## lint and every test (as root it installs what the tests need)
 	@PWSERVER_TEST_LINT=1 $(PYTEST) $(SIDE_BY_SIDE) -rs
 
 prove: packages develop ## every test at full depth, every old fault put back, second opinions; PART=… runs one of them

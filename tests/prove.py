@@ -17,7 +17,7 @@ from tests.depth import NAME
 from tests.mutants import PROJECT
 
 PARTS = ("suite", "mutants", "opinions")
-SIDE_BY_SIDE = ("-n", "3", "--dist", "loadgroup", "--no-loadscope-reorder", "-rs")
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "-rs")
 
 
 def run(arguments: list[str], **settings: str) -> tuple[bool, dict[str, int]]:
