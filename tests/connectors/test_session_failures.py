@@ -77,7 +77,7 @@ STATES: dict[str, Callable[[Lab], object]] = {
     "locked": lambda lab: state_of(lab, "LAB-01", "svc-psrv", locked_at=lab.network.now()),
     "disabled": lambda lab: state_of(lab, "LAB-01", "svc-psrv", disabled=True),
     "expired": lambda lab: state_of(lab, "LAB-01", "svc-psrv", expires=1.0),
-    "must change": lambda lab: state_of(lab, "LAB-01", "svc-psrv", must_change=True),
+    "must change": lambda lab: state_of(lab, "LAB-01", "svc-psrv", must_change=True, never_expires=False),
     "network logon denied": lambda lab: lab.network.set_fault("LAB-01", "no-network"),
     "reduced token": lambda lab: lab.network.set_fault("LAB-01", "filtered"),
     "no administrator": lambda lab: setattr(lab.network.machine("LAB-01"), "groups", {}),

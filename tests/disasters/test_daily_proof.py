@@ -46,6 +46,7 @@ def test_a_machine_that_is_off_for_days_does_not_let_the_proofs_of_the_others_gr
     assert play.link("LAB-02").reason == "given_up", "its three days are counted over the daily tests"
 
 
+@pytest.mark.budget(25, "plays days")
 def test_a_link_that_answered_late_does_not_put_off_the_test_of_the_others(synced: Play) -> None:
     play = synced
     play.world.off.add("LAB-02")

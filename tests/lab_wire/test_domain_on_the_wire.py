@@ -136,7 +136,7 @@ def test_a_login_of_no_domain_is_blocked_and_keeps_its_try(lab: Lab) -> None:
     [
         ({"disabled": True}, Answer.REFUSED, "account_disabled"),
         ({"expires": 1.0}, Answer.REFUSED, "account_expired"),
-        ({"must_change": True}, Answer.REFUSED, "must_change"),
+        ({"must_change": True, "never_expires": False}, Answer.REFUSED, "must_change"),
         ({"outside_hours": True}, Answer.REFUSED, "account_hours"),
         ({"protected": True}, Answer.REFUSED, "account_restricted"),
         ({"managed": "gmsa"}, Answer.REFUSED, "managed_by_windows"),
